@@ -1,0 +1,80 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Running a program with a time limit; the one door through which module_utils start anything.
+
+Functions that need a program take a runner (``Commands`` or ``Recorded``), so that a test hands over what the program said
+on a real machine instead of the program.
+"""
+import os
+import subprocess
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from .errors import FleetError
+
+#: Programs of the system live here even where a login shell of a plain user does not look.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Result(NamedTuple):
+    """What a program answered."""
+
+    rc: int
+    out: str
+    err: str
+
+
+class Commands:
+    """Runs programs for real, in the C locale, without a shell."""
+
+    def __init__(self, timeout: float = 60.0) -> None:
+        self.timeout = timeout
+
+    def run(self, argv: Sequence[str], timeout: Optional[float] = None, text_in: Optional[str] = None) -> Result:
+        """Run ``argv`` and return its answer, whatever the exit status.
+
+        ``timeout`` is in seconds. Raises :class:`FleetError` if the program is missing or does not end in time.
+        """
+        limit = self.timeout if timeout is None else timeout
+        environment = dict(os.environ, LC_ALL="C", LANGUAGE="C", PATH=os.environ.get("PATH", "") + ":" + SYSTEM_PATH)
+        try:
+            done = subprocess.run(
+                list(argv),
+                input=None if text_in is None else text_in.encode("utf-8"),
+                stdin=subprocess.DEVNULL if text_in is None else None,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                timeout=limit,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise FleetError("The program {0} is not installed on this host. Install the package that brings it.".format(argv[0]))
+        except PermissionError:
+            raise FleetError("The program {0} may not be run by this user. Run the task with become: true.".format(argv[0]))
+        except subprocess.TimeoutExpired:
+            raise FleetError("{0} did not end within {1:g} s and was stopped.".format(" ".join(argv), limit))
+        return Result(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+    def output(self, argv: Sequence[str], timeout: Optional[float] = None, text_in: Optional[str] = None) -> str:
+        """Run ``argv`` and return what it printed; raises :class:`FleetError` with its words if it fails."""
+        result = self.run(argv, timeout, text_in)
+        if result.rc != 0:
+            said = (result.err.strip() or result.out.strip() or "nothing").replace("\n", "; ")
+            raise FleetError("{0} failed with status {1} and said: {2}".format(" ".join(argv), result.rc, said))
+        return result.out
+
+
+class Recorded(Commands):
+    """Answers from a table instead of running anything, and remembers what was asked, in order."""
+
+    def __init__(self, answers: Mapping[Tuple[str, ...], Result]) -> None:
+        super().__init__()
+        self.answers: Dict[Tuple[str, ...], Result] = dict(answers)
+        self.asked: List[Tuple[str, ...]] = []
+
+    def run(self, argv: Sequence[str], timeout: Optional[float] = None, text_in: Optional[str] = None) -> Result:
+        key = tuple(argv)
+        self.asked.append(key)
+        if key not in self.answers:
+            raise FleetError("The program {0} is not installed on this host. Install the package that brings it.".format(argv[0]))
+        return self.answers[key]
