@@ -1,0 +1,131 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The places worth trying for a guest, best first: sets of GPUs and of NUMA nodes. Whether one holds the guest is decided elsewhere."""
+import itertools
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from .requests import Guest
+from .room import Room
+
+#: With more nodes than this not every combination is tried, only neighbourhoods: 16 choose 8 is 12,870, 64 choose 8 is 4 thousand million.
+EXHAUSTIVE_NODES = 16
+
+
+class Site(NamedTuple):
+    """A set of GPUs, and of nodes that hold or neighbour them."""
+
+    gpus: Tuple[int, ...]
+    nodes: Tuple[int, ...]
+
+
+def sites(room: Room, guest: Guest, required: Set[int], enough: "Enough") -> Iterator[Site]:
+    """All sites for a guest, best first. ``required`` nodes must be among those of a site; ``enough`` tells hopeless sets apart early."""
+    for gpus in _gpu_sets(room, guest):
+        anchored = {room.gpu_nodes[index] for index in gpus} & set(room.memory)
+        for nodes in _node_sets(room, guest, anchored, enough):
+            if required <= set(nodes):
+                yield Site(gpus, nodes)
+
+
+class Enough:
+    """A quick lower bound: can any set of this many nodes hold the guest? CPUs and memory are summed over the best nodes of each."""
+
+    def __init__(self, threads: Dict[int, int], vcpus: int, memory: Dict[int, int], memory_kib: int) -> None:
+        self.threads, self.vcpus, self.memory, self.memory_kib = threads, vcpus, memory, memory_kib
+
+    def could_hold(self, nodes: Iterable[int], count: int) -> bool:
+        """Whether the ``count`` roomiest of these nodes have the CPUs, and the ``count`` roomiest have the memory."""
+        listed = list(nodes)
+        threads = sorted((self.threads[node] for node in listed), reverse=True)[:count]
+        memory = sorted((self.memory[node] for node in listed), reverse=True)[:count]
+        return sum(threads) >= self.vcpus and sum(memory) >= self.memory_kib
+
+
+def _node_sets(room: Room, guest: Guest, anchored: Set[int], enough: Enough) -> Iterator[Tuple[int, ...]]:
+    """The nodes of the GPUs, all of them first; a guest without GPUs (or whose GPUs have no node) goes to the fewest that hold it."""
+    nodes = sorted(anchored)
+    most = guest.max_nodes or len(room.memory)
+    if not nodes:
+        yield from _fewest(room, sorted(room.memory), most, enough)
+        return
+    if len(nodes) <= most:
+        yield tuple(nodes)
+    # A GPU node without room, or fewer vCPUs than GPU nodes: better near some of the GPUs than nowhere.
+    if len(nodes) > 1:
+        yield from _fewest(room, nodes, min(most, len(nodes) - 1), enough)
+    if guest.beyond_gpu_nodes:
+        near = sorted(set(room.memory) - anchored, key=lambda node: (min(room.distance(gpu_node, node) for gpu_node in nodes), node))
+        for count in range(1, min(most - len(nodes), len(near)) + 1):
+            for added in itertools.combinations(near, count) if len(near) <= EXHAUSTIVE_NODES else [tuple(near[:count])]:
+                yield tuple(sorted(nodes + list(added)))
+
+
+def _fewest(room: Room, nodes: Sequence[int], most: int, enough: Enough) -> Iterator[Tuple[int, ...]]:
+    unclaimed = {node: 0 for node in room.memory}
+    for index in room.free_gpus():
+        if room.gpu_nodes[index] in unclaimed:
+            unclaimed[room.gpu_nodes[index]] += 1
+
+    def badness(chosen: Tuple[int, ...]) -> Tuple[int, int, int, Tuple[int, ...]]:
+        """Far apart is worst; then taking CPUs beside GPUs that nobody has yet; then leaving much unused where little would do."""
+        apart = sum(room.distance(one, other) for one, other in itertools.combinations(chosen, 2))
+        return apart, sum(unclaimed[node] for node in chosen), sum(room.threads(node) for node in chosen), chosen
+
+    for count in range(1, min(most, len(nodes)) + 1):
+        if not enough.could_hold(nodes, count):
+            continue
+        if len(nodes) <= EXHAUSTIVE_NODES or count == 1:
+            candidates: Iterable[Tuple[int, ...]] = itertools.combinations(nodes, count)
+        else:
+            candidates = _neighbourhoods(room, nodes, count)
+        yield from sorted((chosen for chosen in candidates if enough.could_hold(chosen, count)), key=badness)
+
+
+def _neighbourhoods(room: Room, nodes: Sequence[int], count: int) -> List[Tuple[int, ...]]:
+    """Around each node its nearest ones; and the roomiest of all, which hold a guest if any set of that many does."""
+    found = {tuple(sorted(sorted(nodes, key=lambda other, centre=centre: (room.distance(centre, other), other))[:count])) for centre in nodes}
+    found.add(tuple(sorted(sorted(nodes, key=lambda node: (-room.threads(node), node))[:count])))
+    found.add(tuple(sorted(sorted(nodes, key=lambda node: (-room.memory[node], node))[:count])))
+    return sorted(found)
+
+
+def _gpu_sets(room: Room, guest: Guest) -> Iterator[Tuple[int, ...]]:
+    if guest.gpus is not None:
+        yield guest.gpus
+        return
+    seen = set()
+    for _key, gpus in sorted(_ranked_blocks(room, guest.gpu_count)):
+        if gpus not in seen:
+            seen.add(gpus)
+            yield gpus
+
+
+def _ranked_blocks(room: Room, count: int) -> Iterator[Tuple[Tuple[int, int, int, int], Tuple[int, ...]]]:
+    """Blocks of free GPUs with their rank: fewest nodes, then whole aligned blocks, then the tightest gap.
+
+    On a DGX-2 a guest's first GPU is a multiple of its GPU count (Fabric Manager guide, *Supported VM configurations*); aligned blocks of
+    other machines share switches in the same way. The tightest gap first keeps large blocks whole for large guests.
+    """
+    free = room.free_gpus()
+    available = set(free)
+    for start in free:
+        block = tuple(range(start, start + count))
+        if available.issuperset(block):
+            aligned = start % count == 0
+            parent = start // (2 * count) * 2 * count
+            beside = sum(1 for index in range(parent, parent + 2 * count) if index in available)
+            yield (_nodes_of(room, block), 0 if aligned else 1, beside, start), block
+    by_node: Dict[Optional[int], List[int]] = {}
+    for index in free:
+        by_node.setdefault(room.gpu_nodes[index], []).append(index)
+    for on_node in by_node.values():
+        if len(on_node) >= count:
+            yield (1, 2, len(on_node), on_node[0]), tuple(on_node[:count])
+    fullest = [index for _node, on_node in sorted(by_node.items(), key=lambda item: (-len(item[1]), item[1])) for index in on_node]
+    if len(fullest) >= count:
+        scattered = tuple(sorted(fullest[:count]))
+        yield (_nodes_of(room, scattered), 3, len(free), scattered[0]), scattered
+
+
+def _nodes_of(room: Room, gpus: Iterable[int]) -> int:
+    return len({room.gpu_nodes[index] for index in gpus})

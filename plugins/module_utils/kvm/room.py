@@ -1,0 +1,183 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The room a host has left while a plan is being made: free cores, threads and memory by NUMA node, free GPUs.
+
+Only this file knows who holds which CPU. Choosing never changes anything; ``take`` and its kin do. Cores are kept in order and only
+ever leave, so that the cost of a plan grows with the CPUs it hands out, not with guests times CPUs.
+"""
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Sequence, Set, Tuple
+
+from ..host.topology import Topology
+
+#: The online threads of one physical core.
+Core = Tuple[int, ...]
+#: Die and level 3 cache: cores of one group share a cache.
+Group = Tuple[int, int]
+
+
+class Room:
+    """The free CPUs, memory (KiB) and GPUs of one host.
+
+    ``kept_cores`` are the host's own, per node; ``kept_memory_kib`` likewise; ``kept_cpus`` get no vCPU (they were asked for emulators).
+    """
+
+    def __init__(self, topology: Topology, kept_cores: Mapping[int, int], kept_memory_kib: int, kept_cpus: FrozenSet[int]) -> None:
+        self.topology = topology
+        self.memory: Dict[int, int] = {node.id: max(0, node.memory_kib - kept_memory_kib) for node in topology.nodes}
+        self.node_of: Dict[int, int] = {cpu.id: cpu.node for cpu in topology.online if cpu.node in self.memory}
+        self.gpu_nodes: Dict[int, int] = {gpu.index: gpu.node for gpu in topology.gpus}
+        self.gpu_holder: Dict[int, str] = {}
+        self.holder: Dict[int, str] = {}
+        self.reserved: Set[int] = set()
+        self.core_of: Dict[int, Core] = {}
+        self._position = {node.id: at for at, node in enumerate(topology.nodes)}
+        # whole[node][width][group] and loose[node] are dictionaries without values: sets that remember their order.
+        self._whole: Dict[int, Dict[int, Dict[Group, Dict[Core, None]]]] = {node: {} for node in self.memory}
+        self._count: Dict[int, Dict[int, int]] = {node: {} for node in self.memory}
+        self._loose: Dict[int, Dict[int, None]] = {node: {} for node in self.memory}
+        self._list_cores(topology, kept_cores)
+        self._discard(cpu for cpu in kept_cpus if cpu in self.node_of)
+
+    def _list_cores(self, topology: Topology, kept_cores: Mapping[int, int]) -> None:
+        caches = {cpu.id: (cpu.die, -1 if cpu.l3 is None else cpu.l3) for cpu in topology.online}
+        kept: Dict[int, int] = {}
+        for core in topology.cores():
+            first = core[0]
+            node = self.node_of.get(first)
+            if node is None:
+                continue
+            for cpu in core:
+                self.core_of[cpu] = core
+            # The lowest cores are the host's: the kernel boots on the first CPU, and its interrupts and timers gather there.
+            if kept.get(node, 0) < kept_cores.get(node, 0):
+                kept[node] = kept.get(node, 0) + 1
+                self.reserved.update(core)
+                continue
+            width = len(core)
+            self._whole[node].setdefault(width, {}).setdefault(caches[first], {})[core] = None
+            self._count[node][width] = self._count[node].get(width, 0) + 1
+        self._group = caches
+
+    @property
+    def widths(self) -> List[int]:
+        """The numbers of threads that the host's cores have, widest first: ``[2]``, or ``[2, 1]`` where some siblings are offline."""
+        return sorted({len(core) for core in self.core_of.values()}, reverse=True)
+
+    def cores(self, node: int, width: int) -> int:
+        """How many whole cores of this many threads a node has left."""
+        return self._count[node].get(width, 0)
+
+    def threads(self, node: int) -> int:
+        """How many threads a node has left, those of half-used cores included."""
+        return sum(width * count for width, count in self._count[node].items()) + len(self._loose[node])
+
+    def distance(self, one: int, other: int) -> int:
+        """The SLIT distance between two nodes."""
+        return self.topology.node(one).distances[self._position[other]]
+
+    def free_gpus(self) -> List[int]:
+        """The indices of the GPUs that no guest has, ascending."""
+        return sorted(index for index in self.gpu_nodes if index not in self.gpu_holder)
+
+    def free_on(self, nodes: Iterable[int]) -> List[int]:
+        """The CPUs of these nodes on which no vCPU runs and that are not reserved, ascending."""
+        found: List[int] = []
+        for node in nodes:
+            found.extend(self._loose[node])
+            found.extend(cpu for groups in self._whole[node].values() for cores in groups.values() for core in cores for cpu in core)
+        return sorted(found)
+
+    def reserved_on(self, nodes: Iterable[int]) -> List[int]:
+        """The CPUs of these nodes that the host keeps and no vCPU uses, ascending."""
+        wanted = set(nodes)
+        return sorted(cpu for cpu in self.reserved if self.node_of[cpu] in wanted and cpu not in self.holder)
+
+    def choose_cores(self, node: int, width: int, count: int) -> List[Core]:
+        """``count`` whole cores of a node: under one cache if one has them (the fullest such), else under few; lowest first."""
+        groups = self._whole[node].get(width, {})
+        if len(groups) == 1:
+            return _first(next(iter(groups.values())), count)
+        chosen: List[Core] = []
+        left = {group: cores for group, cores in groups.items() if cores}
+        while len(chosen) < count and left:
+            missing = count - len(chosen)
+            holding = [group for group in left if len(left[group]) >= missing]
+            group = min(holding, key=lambda one: (len(left[one]), one)) if holding else min(left, key=lambda one: (-len(left[one]), one))
+            chosen.extend(_first(left.pop(group), missing))
+        return chosen
+
+    def choose_threads(self, node: int, count: int) -> List[int]:
+        """``count`` threads of a node: whole cores first, so that two guests share a core only where there is no other room.
+
+        The first threads of the cores come first, then their siblings: 11 vCPUs on cores 0-5 are 0-5,48-52 (section 12.2.2).
+        """
+        cores: List[Core] = []
+        for width in self.widths:
+            missing = count - sum(len(core) for core in cores)
+            if missing <= 0:
+                break
+            cores.extend(self.choose_cores(node, width, min(self.cores(node, width), -(-missing // width))))
+        by_rank = [core[rank] for rank in range(max(map(len, cores), default=0)) for core in cores if rank < len(core)]
+        return (by_rank + sorted(self._loose[node]))[:count]
+
+    def take(self, guest: str, cpus: Iterable[int], memory: Mapping[int, int], gpus: Iterable[int]) -> None:
+        """Give CPUs, memory (KiB by node) and GPUs to a guest."""
+        taken = list(cpus)
+        self._discard(taken)
+        for cpu in taken:
+            self.holder.setdefault(cpu, guest)
+        for node, kib in memory.items():
+            if node in self.memory:
+                self.memory[node] = max(0, self.memory[node] - kib)
+        for index in gpus:
+            self.gpu_holder.setdefault(index, guest)
+
+    def _discard(self, cpus: Iterable[int]) -> None:
+        for cpu in cpus:
+            core = self.core_of.get(cpu)
+            if core is None or cpu in self.reserved:
+                continue
+            node, width = self.node_of[core[0]], len(core)
+            group = self._whole[node][width].get(self._group[core[0]], {})
+            if core in group:
+                del group[core]
+                self._count[node][width] -= 1
+                self._loose[node].update(dict.fromkeys(core))
+            self._loose[node].pop(cpu, None)
+
+
+def _first(cores: Iterable[Core], count: int) -> List[Core]:
+    chosen: List[Core] = []
+    for core in cores:
+        if len(chosen) == count:
+            break
+        chosen.append(core)
+    return chosen
+
+
+def share_evenly(need: int, room: Sequence[int]) -> List[int]:
+    """``need`` units over places with this room: as even as it goes, at least one each; empty if that cannot be.
+
+    The first places get what does not divide: 11 over two is 6 and 5.
+    """
+    return share_by_weight(need, [1] * len(room), room)
+
+
+def share_by_weight(need: int, weights: Sequence[int], room: Sequence[int]) -> List[int]:
+    """``need`` units over places in proportion to their weights, at least one each, never more than fits; empty if that cannot be."""
+    if need < len(room) or sum(room) < need or min(room, default=0) < 1:
+        return []
+    total = sum(weights)
+    shares = [max(1, min(most, need * weight // total)) for weight, most in zip(weights, room)]
+    while sum(shares) > need:  # a place too light for one unit got one all the same: the heaviest gives it
+        heaviest = max(range(len(shares)), key=lambda one: shares[one])
+        shares[heaviest] -= 1
+    left = need - sum(shares)
+    while left:
+        open_places = [place for place in range(len(shares)) if shares[place] < room[place]]
+        each = max(1, left // len(open_places))
+        for place in open_places:
+            more = min(each, room[place] - shares[place], left)
+            shares[place] += more
+            left -= more
+    return shares
