@@ -9,6 +9,10 @@ from typing import Mapping, NamedTuple, Optional, Tuple
 #: Device kinds the collection places by. Which PCI devices they are: see :mod:`.pci`.
 DEVICE_KINDS = ("gpu", "nvme", "nic", "hca")
 
+#: SLIT values: 10 is the node itself (ACPI 6.5, 5.2.17), and 20 what Linux says of any other where the firmware has no table
+#: (LOCAL_DISTANCE and REMOTE_DISTANCE in include/linux/topology.h).
+LOCAL_DISTANCE, REMOTE_DISTANCE = 10, 20
+
 
 class Cpu(NamedTuple):
     """A hardware thread.

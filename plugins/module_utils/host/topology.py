@@ -8,8 +8,11 @@ The same model comes from a sysfs tree (:meth:`Topology.from_sysfs`), from libvi
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Tuple
 
 from . import cpuset, topology_dict
+from .capabilities import read_capabilities
 from .errors import FleetError
 from .model import DEVICE_KINDS, Cpu, Device, Node, Pages, pci_order
+from .pci import read_devices
+from .sysfs import Sysfs, read_computer
 
 __all__ = ["DEVICE_KINDS", "Cpu", "Device", "Node", "Pages", "Topology"]
 
@@ -29,6 +32,24 @@ class Topology:
         for cpu in self.online:
             members.setdefault(cpu.node, []).append(cpu.id)
         self._members = {node: frozenset(ids) for node, ids in members.items()}
+
+    @classmethod
+    def from_sysfs(cls, root: str = "/") -> "Topology":
+        """The host whose ``/sys`` and ``/proc`` are below ``root``: this one, or a recorded or simulated one.
+
+        Raises :class:`FleetError` where no CPU is to be found.
+        """
+        sysfs = Sysfs(root)
+        computer = read_computer(sysfs)
+        return cls(computer.cpus, computer.nodes, read_devices(sysfs, [node.id for node in computer.nodes]))
+
+    @classmethod
+    def from_capabilities(cls, xml_text: str) -> "Topology":
+        """The host that libvirt's capabilities XML tells of: its online CPUs and its nodes; libvirt lists the devices elsewhere.
+
+        Raises :class:`FleetError` if that is no such XML or has no topology in it.
+        """
+        return cls(*read_capabilities(xml_text))
 
     @classmethod
     def from_dict(cls, described: Mapping[str, Any]) -> "Topology":

@@ -9,11 +9,9 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 
 from . import cpuset
 from .errors import FleetError
-from .model import DEVICE_KINDS, Cpu, Device, Node, Pages, pci_order
+from .model import DEVICE_KINDS, LOCAL_DISTANCE, REMOTE_DISTANCE, Cpu, Device, Node, Pages, pci_order
 
 _PCI = re.compile(r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$", re.ASCII)
-#: SLIT values: 10 is the node itself, and 20 what the kernel says of any other where the firmware has no table (arch/x86/mm/numa.c).
-_LOCAL, _REMOTE = 10, 20
 
 
 class Parts(NamedTuple):
@@ -130,11 +128,11 @@ def _nodes(entries: List[_Entry]) -> List[Node]:
     rank = {number: position for position, number in enumerate(sorted(numbers))}
     nodes = []
     for entry, number in zip(entries, numbers):
-        distances = tuple(_LOCAL if position == rank[number] else _REMOTE for position in range(len(entries)))
+        distances = tuple(LOCAL_DISTANCE if position == rank[number] else REMOTE_DISTANCE for position in range(len(entries)))
         if entry.given.get("distances") is not None:
-            expected = "a list of {0} distances of at least {1}, one per node,".format(len(entries), _LOCAL)
+            expected = "a list of {0} distances of at least {1}, one per node,".format(len(entries), LOCAL_DISTANCE)
             distances = entry.numbers("distances", expected)
-            if len(distances) != len(entries) or min(distances) < _LOCAL:
+            if len(distances) != len(entries) or min(distances) < LOCAL_DISTANCE:
                 raise entry.wrong("distances", expected)
         nodes.append(Node(number, entry.number("memory_kib"), distances, _pages(entry)))
     return nodes
