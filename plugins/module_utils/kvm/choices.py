@@ -7,8 +7,8 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequenc
 from .requests import Guest
 from .room import Room
 
-#: With more nodes than this not every combination is tried, only neighbourhoods: 16 choose 8 is 12,870, 64 choose 8 is 4 thousand million.
-EXHAUSTIVE_NODES = 16
+#: With more combinations than this only neighbourhoods are tried: 16 choose 8 is 12,870, but 64 choose 8 is 4 thousand million.
+MOST_COMBINATIONS = 13000
 
 
 class Site(NamedTuple):
@@ -20,7 +20,7 @@ class Site(NamedTuple):
 
 def sites(room: Room, guest: Guest, required: Set[int], enough: "Enough") -> Iterator[Site]:
     """All sites for a guest, best first. ``required`` nodes must be among those of a site; ``enough`` tells hopeless sets apart early."""
-    for gpus in _gpu_sets(room, guest):
+    for gpus in gpu_sets(room, guest):
         anchored = {room.gpu_nodes[index] for index in gpus} & set(room.memory)
         for nodes in _node_sets(room, guest, anchored, enough):
             if required <= set(nodes):
@@ -32,6 +32,10 @@ class Enough:
 
     def __init__(self, threads: Dict[int, int], vcpus: int, memory: Dict[int, int], memory_kib: int) -> None:
         self.threads, self.vcpus, self.memory, self.memory_kib = threads, vcpus, memory, memory_kib
+
+    def worth_trying(self, nodes: Iterable[int]) -> List[int]:
+        """Those of the nodes that have something of both to give."""
+        return [node for node in nodes if self.threads[node] and (self.memory[node] or not self.memory_kib)]
 
     def could_hold(self, nodes: Iterable[int], count: int) -> bool:
         """Whether the ``count`` roomiest of these nodes have the CPUs, and the ``count`` roomiest have the memory."""
@@ -56,12 +60,12 @@ def _node_sets(room: Room, guest: Guest, anchored: Set[int], enough: Enough) -> 
     if guest.beyond_gpu_nodes:
         near = sorted(set(room.memory) - anchored, key=lambda node: (min(room.distance(gpu_node, node) for gpu_node in nodes), node))
         for count in range(1, min(most - len(nodes), len(near)) + 1):
-            for added in itertools.combinations(near, count) if len(near) <= EXHAUSTIVE_NODES else [tuple(near[:count])]:
+            for added in itertools.combinations(near, count) if _combinations(len(near), count) <= MOST_COMBINATIONS else [tuple(near[:count])]:
                 yield tuple(sorted(nodes + list(added)))
 
 
 def _fewest(room: Room, nodes: Sequence[int], most: int, enough: Enough) -> Iterator[Tuple[int, ...]]:
-    unclaimed = {node: 0 for node in room.memory}
+    unclaimed = dict.fromkeys(room.memory, 0)
     for index in room.free_gpus():
         if room.gpu_nodes[index] in unclaimed:
             unclaimed[room.gpu_nodes[index]] += 1
@@ -71,14 +75,23 @@ def _fewest(room: Room, nodes: Sequence[int], most: int, enough: Enough) -> Iter
         apart = sum(room.distance(one, other) for one, other in itertools.combinations(chosen, 2))
         return apart, sum(unclaimed[node] for node in chosen), sum(room.threads(node) for node in chosen), chosen
 
+    nodes = enough.worth_trying(nodes)
     for count in range(1, min(most, len(nodes)) + 1):
         if not enough.could_hold(nodes, count):
             continue
-        if len(nodes) <= EXHAUSTIVE_NODES or count == 1:
+        if _combinations(len(nodes), count) <= MOST_COMBINATIONS:
             candidates: Iterable[Tuple[int, ...]] = itertools.combinations(nodes, count)
         else:
             candidates = _neighbourhoods(room, nodes, count)
         yield from sorted((chosen for chosen in candidates if enough.could_hold(chosen, count)), key=badness)
+
+
+def _combinations(nodes: int, count: int) -> int:
+    """Binomial coefficient; math.comb came with Python 3.8."""
+    ways = 1
+    for at in range(min(count, nodes - count)):
+        ways = ways * (nodes - at) // (at + 1)
+    return ways
 
 
 def _neighbourhoods(room: Room, nodes: Sequence[int], count: int) -> List[Tuple[int, ...]]:
@@ -89,7 +102,8 @@ def _neighbourhoods(room: Room, nodes: Sequence[int], count: int) -> List[Tuple[
     return sorted(found)
 
 
-def _gpu_sets(room: Room, guest: Guest) -> Iterator[Tuple[int, ...]]:
+def gpu_sets(room: Room, guest: Guest) -> Iterator[Tuple[int, ...]]:
+    """The sets of GPUs that a guest may get, best first: those it names, or blocks of free ones."""
     if guest.gpus is not None:
         yield guest.gpus
         return

@@ -14,35 +14,18 @@ The rules it never breaks (sections 12.2 to 12.5 of the Best Practices for DGX, 
 """
 from functools import reduce
 from math import gcd
-from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..host import cpuset
 from ..host.topology import Topology
 from .choices import Enough, Site, sites
+from .obstacles import Obstacle, emulator_obstacle, gpus_obstacle, page_obstacle, why_nowhere
 from .plan import Cell, GuestTopology, Placement, Plan, Refusal
-from .requests import HUGE_PAGES, Guest, Pinned, Policy, read_guests, read_policy
-from .room import Room, share_by_weight, share_evenly
+from .requests import Guest, Pinned, Policy, read_guests, read_policy
+from .room import Room
+from .seating import Seat, memory_shares, sit, threads_for
 
 __all__ = ["Plan", "Placement", "Refusal", "plan"]
-
-
-class Seat(NamedTuple):
-    """What a guest would take at a site: its CPUs by node in vCPU order, its memory in KiB by node, threads per core (1 under *thread*)."""
-
-    site: Site
-    pinning: str
-    width: int
-    cpus: Mapping[int, Sequence[int]]
-    vcpus: Mapping[int, int]
-    memory: Mapping[int, int]
-
-
-class Obstacle(NamedTuple):
-    """Why a guest does not fit at a site, and what would fit there."""
-
-    rule: str
-    message: str
-    fits: Mapping[str, Any]
 
 
 def plan(topology: Topology, guests: Iterable[Mapping[str, Any]], policy: Optional[Mapping[str, Any]] = None) -> Plan:
@@ -61,32 +44,38 @@ def plan(topology: Topology, guests: Iterable[Mapping[str, Any]], policy: Option
 class _Planner:
     def __init__(self, topology: Topology, guests: List[Guest], policy: Policy) -> None:
         self.topology = topology
-        self.guests = guests
         self.policy = policy
+        self.present = {guest.name: guest for guest in policy.pinned}
+        self.guests = [self._with_present_gpus(guest) for guest in guests]
         self.warnings: List[str] = []
         self.refusals: List[Refusal] = []
         self.seats: Dict[str, Seat] = {}
         self.pins: Dict[str, Mapping[int, int]] = {}
         kept = {node.id: policy.cores_kept(node.id) for node in topology.nodes}
-        self.room = Room(topology, kept, policy.reserved_memory_kib, self._emulator_cpus())
+        #: CPUs asked for by name for an emulator: no vCPU may go there (rule 5).
+        self.named = frozenset(cpu for guest in self.guests for cpu in guest.emulator_cpus)
+        self.room = Room(topology, kept, policy.reserved_memory_kib, self.named)
 
-    def _emulator_cpus(self) -> FrozenSet[int]:
-        """CPUs asked for by name for an emulator: no vCPU may go there (rule 5)."""
-        return frozenset(cpu for guest in self.guests for cpu in _named_cpus(guest))
+    def _with_present_gpus(self, guest: Guest) -> Guest:
+        """A guest that asks for a number of GPUs and has that many keeps them, since they are in its XML."""
+        present = self.present.get(guest.name)
+        if present is None or guest.gpus is not None or len(present.gpus) != guest.gpu_count or self.policy.move == "always":
+            return guest
+        return guest._replace(gpus=tuple(sorted(present.gpus)))
 
     def plan(self) -> Plan:
         names = {guest.name for guest in self.guests}
         for stranger in self.policy.pinned:
             if stranger.name not in names:
                 self._make_way(stranger)
-        waiting = [guest for guest in self.guests if not self._stays(guest)]
-        for guest in sorted(waiting, key=_hardest_first):
+        # Guests whose memory is bound to nodes come first: the others take what is left anywhere.
+        by_need = sorted(self.guests, key=lambda guest: (guest.numa == "none", _hardest_first(guest)))
+        waiting = [guest for guest in by_need if not self._fails(page_obstacle(guest), guest) and not self._stays(guest)]
+        for guest in sorted(waiting, key=lambda guest: (guest.name not in self.present, _hardest_first(guest))):
             self._seat(guest)
-        placements = [self._placement(guest) for guest in self.guests if guest.name in self.seats]
-        self.refusals.sort(key=lambda refusal: refusal.guest)
         return Plan(
-            [placement for placement in placements if placement.guest.name in self.seats],
-            self.refusals,
+            [self._placement(guest) for guest in self.guests if guest.name in self.seats],
+            sorted(self.refusals, key=lambda refusal: refusal.guest),
             self.warnings,
             tuple(self.room.free_on(self.room.memory)),
             tuple(sorted(self.room.reserved)),
@@ -115,8 +104,8 @@ class _Planner:
 
     def _stays(self, guest: Guest) -> bool:
         """Keep the pins a guest has if they break no rule; say whether the guest is settled (seated, or refused)."""
-        present = next((one for one in self.policy.pinned if one.name == guest.name and one.pins), None)
-        if present is None or self.policy.move == "always" or guest.pinning == "none":
+        present = self.present.get(guest.name)
+        if present is None or not present.pins or self.policy.move == "always" or guest.pinning == "none":
             return False
         reasons = []
         for pinning in [guest.pinning] if guest.pinning else ["core", "thread"]:
@@ -144,16 +133,28 @@ class _Planner:
             if any(group != self.room.core_of.get(group[0]) for group in groups):
                 return None, "they do not put pairs of vCPUs on the threads of one core."
         nodes = tuple(sorted({self.room.node_of[cpu] for cpu in pins}))
-        gpus = guest.gpus if guest.gpus is not None else tuple(sorted(present.gpus))
+        gpus = guest.gpus
+        if gpus is None:
+            return None, "it has {0} GPUs, but {1} are asked for.".format(len(present.gpus), guest.gpu_count)
         problem = self._site_problem(guest, gpus, nodes)
         if problem:
             return None, problem
         cpus = {node: [cpu for cpu in pins if self.room.node_of[cpu] == node] for node in nodes}
         vcpus = {node: len(cpus[node]) for node in nodes}
-        memory = self._memory(guest, vcpus)
+        memory = self._present_memory(guest, present, nodes) or memory_shares(self.room, guest, vcpus)
         if guest.memory_kib and not memory:
             return None, "the memory of node {0} does not hold it.".format(cpuset.show(nodes))
         return Seat(Site(gpus, nodes), pinning, width, cpus, vcpus, memory), ""
+
+    def _present_memory(self, guest: Guest, present: Pinned, nodes: Tuple[int, ...]) -> Mapping[int, int]:
+        """The memory of its cells as it is, if it still suits; empty if not."""
+        suits = (
+            guest.numa == "auto"
+            and tuple(sorted(present.memory)) == nodes
+            and sum(present.memory.values()) == guest.memory_kib
+            and all(0 < kib <= self.room.memory[node] and kib % (guest.page_kib or 1) == 0 for node, kib in present.memory.items())
+        )
+        return present.memory if suits else {}
 
     def _pins_problem(self, guest: Guest, present: Pinned, pinning: str) -> str:
         if sorted(present.pins) != list(range(guest.vcpus)):
@@ -166,7 +167,7 @@ class _Planner:
             return "CPU {0} is not online on this host.".format(cpuset.show(absent))
         if len(cpus) != guest.vcpus:
             return "two of its vCPUs share a CPU."
-        kept = self.room.reserved | self._emulator_cpus()
+        kept = self.room.reserved | self.named
         if kept & cpus:
             return "CPU {0} is reserved.".format(cpuset.show(kept & cpus))
         for core in {self.room.core_of[cpu] for cpu in cpus} if pinning == "core" else ():
@@ -190,9 +191,7 @@ class _Planner:
         return ""
 
     def _site_problem(self, guest: Guest, gpus: Tuple[int, ...], nodes: Tuple[int, ...]) -> str:
-        if guest.gpus is None and len(gpus) != guest.gpu_count:
-            return "it has {0} GPUs, but {1} are asked for.".format(len(gpus), guest.gpu_count)
-        obstacle = self._gpus_obstacle(guest, gpus)
+        obstacle = gpus_obstacle(self.room, guest)
         if obstacle:
             return obstacle.message
         near = {self.room.gpu_nodes[index] for index in gpus} & set(self.room.memory)
@@ -206,22 +205,18 @@ class _Planner:
 
     def _seat(self, guest: Guest) -> None:
         """Take the first site that holds the guest; refuse it with the reason of the best site if none does."""
-        obstacle = self._gpus_obstacle(guest, guest.gpus or ()) or self._page_obstacle(guest) or self._emulator_obstacle(guest)
-        if obstacle:
-            self._refuse(guest, obstacle)
+        if self._fails(gpus_obstacle(self.room, guest) or emulator_obstacle(self.room, guest), guest):
             return
-        reason: Optional[Obstacle] = None
-        required = {self.room.node_of[cpu] for cpu in _named_cpus(guest)}
+        required = {self.room.node_of[cpu] for cpu in guest.emulator_cpus}
         for pinning in self._pinnings(guest):
-            first: Optional[Obstacle] = None
-            for site in sites(self.room, guest, required, self._enough(guest, pinning)):
-                found = self._try(guest, site, pinning)
+            threads = {node: threads_for(self.room, guest, node, pinning) for node in self.room.memory}
+            enough = Enough(threads, guest.vcpus, self.room.memory, guest.memory_kib if guest.numa == "auto" else 0)
+            for site in sites(self.room, guest, required, enough):
+                found = sit(self.room, guest, site, pinning)
                 if isinstance(found, Seat):
                     self._occupy(guest, found, None)
                     return
-                first = first or found
-            reason = first or reason
-        self._refuse(guest, reason or self._nowhere(guest))
+        self._refuse(guest, why_nowhere(self.room, guest, self._pinnings(guest)[-1]))
 
     def _pinnings(self, guest: Guest) -> List[str]:
         if guest.pinning:
@@ -229,58 +224,6 @@ class _Planner:
         if any(guest.vcpus % width == 0 for width in self.room.widths[:1]):
             return ["core", "thread"]
         return ["thread"]
-
-    def _enough(self, guest: Guest, pinning: str) -> Enough:
-        room = self.room
-        if pinning == "core":
-            threads = {node: max((width * room.cores(node, width) for width in room.widths if guest.vcpus % width == 0), default=0) for node in room.memory}
-        elif pinning == "thread":
-            threads = {node: room.threads(node) for node in room.memory}
-        else:
-            threads = {node: guest.vcpus if self.topology.cpus_of_node(node) else 0 for node in room.memory}
-        bound = guest.numa == "auto"
-        return Enough(threads, guest.vcpus, room.memory, guest.memory_kib if bound else 0)
-
-    def _try(self, guest: Guest, site: Site, pinning: str) -> Union[Seat, Obstacle]:
-        """A seat at this site, or the obstacle in its way."""
-        room, nodes = self.room, site.nodes
-        cpus: Dict[int, Sequence[int]] = {}
-        width = 1
-        shares: List[int] = []
-        if pinning == "core":
-            for width in room.widths:
-                if guest.vcpus % width == 0:
-                    shares = share_evenly(guest.vcpus // width, [room.cores(node, width) for node in nodes])
-                    if shares:
-                        chosen = {node: room.choose_cores(node, width, count) for node, count in zip(nodes, shares)}
-                        cpus = {node: [cpu for core in cores for cpu in core] for node, cores in chosen.items()}
-                        shares = [count * width for count in shares]
-                        break
-        elif pinning == "thread":
-            shares = share_evenly(guest.vcpus, [room.threads(node) for node in nodes])
-            cpus = {node: room.choose_threads(node, count) for node, count in zip(nodes, shares)}
-        else:
-            shares = share_evenly(guest.vcpus, [guest.vcpus if self.topology.cpus_of_node(node) else 0 for node in nodes])
-        if not shares:
-            return self._cpu_obstacle(guest, site, pinning)
-        vcpus = dict(zip(nodes, shares))
-        memory = self._memory(guest, vcpus)
-        if guest.memory_kib and not memory:
-            return self._memory_obstacle(guest, site)
-        return Seat(site, pinning, width, cpus, vcpus, memory)
-
-    def _memory(self, guest: Guest, vcpus: Mapping[int, int]) -> Dict[int, int]:
-        """KiB by node in proportion to its vCPUs, in whole pages; empty if that cannot be.
-
-        Without cells nothing ties memory to nodes, so the rest of the host helps out, nearest nodes being the kernel's own choice.
-        """
-        unit = guest.page_kib or (1024 if guest.memory_kib % 1024 == 0 else 1)
-        nodes = sorted(vcpus)
-        shares = share_by_weight(guest.memory_kib // unit, [vcpus[node] for node in nodes], [self.room.memory[node] // unit for node in nodes])
-        if not shares and guest.numa == "none":
-            nodes = [node for node in self.room.memory if self.room.memory[node] >= unit]
-            shares = share_by_weight(guest.memory_kib // unit, [self.room.memory[node] for node in nodes], [self.room.memory[node] // unit for node in nodes])
-        return {node: share * unit for node, share in zip(nodes, shares)}
 
     def _occupy(self, guest: Guest, seat: Seat, pins: Optional[Mapping[int, int]]) -> None:
         taken = [cpu for node in seat.site.nodes for cpu in seat.cpus.get(node, ())]
@@ -295,7 +238,10 @@ class _Planner:
                 )
             )
 
-    # -- refusals ----------------------------------------------------------------------------------------------------------------------
+    def _fails(self, obstacle: Optional[Obstacle], guest: Guest) -> bool:
+        if obstacle:
+            self._refuse(guest, obstacle)
+        return obstacle is not None
 
     def _refuse(self, guest: Guest, obstacle: Obstacle) -> None:
         asked: Dict[str, Any] = {
@@ -317,120 +263,6 @@ class _Planner:
             "gpus": room.free_gpus(),
         }
         self.refusals.append(Refusal(guest.name, obstacle.rule, obstacle.message, asked, free, obstacle.fits))
-
-    def _gpus_obstacle(self, guest: Guest, gpus: Iterable[int]) -> Optional[Obstacle]:
-        free = self.room.free_gpus()
-        fits = {"gpus": free if guest.gpus is not None else len(free)}
-        for index in gpus:
-            if index not in self.room.gpu_nodes:
-                message = "{0} asks for GPU {1}, but this host has {2}.".format(
-                    guest.name, index, "GPU " + cpuset.show(self.room.gpu_nodes) if self.room.gpu_nodes else "no GPU"
-                )
-                return Obstacle("gpus", message, fits)
-            if index in self.room.gpu_holder:
-                message = "{0} asks for GPU {1}, which {2} has. Free are {3}.".format(
-                    guest.name, index, self.room.gpu_holder[index], cpuset.show(free) or "none"
-                )
-                return Obstacle("gpus", message, fits)
-        if guest.gpus is None and len(free) < guest.gpu_count:
-            message = "{0} asks for {1} GPUs, but only {2} of {3} are free.".format(guest.name, guest.gpu_count, len(free), len(self.room.gpu_nodes))
-            return Obstacle("gpus", message, fits)
-        return None
-
-    def _page_obstacle(self, guest: Guest) -> Optional[Obstacle]:
-        """QEMU refuses a memory backend that is not a multiple of its page size (backends/hostmem.c)."""
-        if not guest.page_kib or guest.memory_kib % guest.page_kib == 0:
-            if guest.page_kib and not guest.memory_kib:
-                return Obstacle("pages", "{0} asks for huge pages, but its memory is not given. Give memory_kib.".format(guest.name), {})
-            return None
-        below = guest.memory_kib // guest.page_kib
-        fits = {"memory_kib": (below + 1) * guest.page_kib, "pages": below + 1}
-        name = next(word for word, size in HUGE_PAGES.items() if size == guest.page_kib)
-        message = (
-            "{0} has {1} KiB of memory, which is {2:.1f} pages of {3} and not a whole number of them. Give it {4} KiB ({5} pages){6}.".format(
-                guest.name, guest.memory_kib, guest.memory_kib / guest.page_kib, name, fits["memory_kib"], below + 1,
-                " or {0} KiB ({1} pages)".format(below * guest.page_kib, below) if below else "",
-            )
-        )
-        return Obstacle("pages", message, fits)
-
-    def _emulator_obstacle(self, guest: Guest) -> Optional[Obstacle]:
-        cpus = _named_cpus(guest)
-        absent = sorted(cpu for cpu in cpus if cpu not in self.room.node_of)
-        if absent:
-            message = "{0} asks for its emulator on CPU {1}, which is not online on this host.".format(guest.name, cpuset.show(absent))
-            return Obstacle("emulator_cpus", message, {"emulator": "same_node"})
-        used = sorted(cpu for cpu in cpus if cpu in self.room.holder)
-        if used:
-            message = "{0} asks for its emulator on CPU {1}, which serves a vCPU of {2}.".format(guest.name, cpuset.show(used), self.room.holder[used[0]])
-            return Obstacle("emulator_cpus", message, {"emulator": "same_node"})
-        return None
-
-    def _cpu_obstacle(self, guest: Guest, site: Site, pinning: str) -> Obstacle:
-        room = self.room
-        where = "node {0}".format(cpuset.show(site.nodes)) if len(site.nodes) < len(room.memory) else "this host"
-        if pinning == "core" and not any(guest.vcpus % width == 0 for width in room.widths):
-            width = room.widths[-1]
-            low, high = guest.vcpus // width * width, -(-guest.vcpus // width) * width
-            message = "{0} has {1} vCPUs, which do not fill cores of {2} threads. Give it {3}{4}, or pin it by thread.".format(
-                guest.name, guest.vcpus, width, "{0} or ".format(low) if low else "", high
-            )
-            return Obstacle("core_threads", message, {"vcpus": high, "pinning": "thread"})
-        if pinning == "core":
-            most = max(width * sum(room.cores(node, width) for node in site.nodes) for width in room.widths)
-            free = "{0} free cores ({1} threads)".format(sum(room.cores(node, width) for node in site.nodes for width in room.widths), most)
-        elif pinning == "thread":
-            most = sum(room.threads(node) for node in site.nodes)
-            free = "{0} free threads".format(most)
-        else:
-            most = guest.vcpus if any(self.topology.cpus_of_node(node) for node in site.nodes) else 0
-            free = "no CPU that is online"
-        if most >= guest.vcpus:  # room in sum, but a node has none, or there are fewer cores asked for than nodes
-            empty = [node for node in site.nodes if not room.threads(node)]
-            message = "{0} cannot be spread over {1}: {2}.".format(
-                guest.name, where, "node {0} has no free CPU".format(cpuset.show(empty)) if empty else "it has fewer cores than there are nodes"
-            )
-            return Obstacle("node_cpus", message, {"vcpus": most, "nodes": list(site.nodes)})
-        near = "{0}, where its GPUs are,".format(where) if site.gpus else where
-        message = "{0} asks for {1} vCPUs{2}, but {3} has {4}.{5}{6}".format(
-            guest.name,
-            guest.vcpus,
-            "" if pinning == "none" else " pinned by " + pinning,
-            near,
-            free,
-            " {0} vCPUs would fit.".format(most) if most else " Nothing fits there.",
-            " With beyond_gpu_nodes: true it may use neighbouring nodes too." if site.gpus and not guest.beyond_gpu_nodes and len(room.memory) > 1 else "",
-        )
-        return Obstacle("node_cpus", message, {"vcpus": most, "nodes": list(site.nodes)})
-
-    def _memory_obstacle(self, guest: Guest, site: Site) -> Obstacle:
-        nodes = site.nodes if guest.numa == "auto" else tuple(sorted(self.room.memory))
-        unit = guest.page_kib or 1
-        most = sum(self.room.memory[node] // unit * unit for node in nodes)
-        message = "{0} asks for {1} KiB of memory{2}, but node {3} has {4} KiB left.{5}".format(
-            guest.name,
-            guest.memory_kib,
-            " in pages of {0} KiB".format(unit) if guest.page_kib else "",
-            cpuset.show(nodes),
-            most,
-            " {0} KiB would fit.".format(most) if most else " Nothing fits there.",
-        )
-        return Obstacle("node_memory", message, {"memory_kib": most, "nodes": list(nodes)})
-
-    def _nowhere(self, guest: Guest) -> Obstacle:
-        """No site was worth trying: the host as a whole is too small, or the nodes allowed are too few."""
-        most = guest.max_nodes or len(self.room.memory)
-        by_room = sorted(self.room.memory, key=lambda node: (-self.room.threads(node), node))[:most]
-        site = Site(guest.gpus or (), tuple(sorted(by_room)))
-        for pinning in self._pinnings(guest):
-            found = self._try(guest, site, pinning)
-            if isinstance(found, Obstacle):
-                return found
-        named = _named_cpus(guest)
-        if named:
-            message = "{0} asks for its emulator on CPU {1}, which is not on the nodes that it can sit on.".format(guest.name, cpuset.show(named))
-            return Obstacle("emulator_cpus", message, {"emulator": "same_node"})
-        return self._memory_obstacle(guest, site)
 
     # -- the answer --------------------------------------------------------------------------------------------------------------------
 
@@ -478,7 +310,7 @@ class _Planner:
         nearby = self.room.free_on(seat.site.nodes) or self.room.reserved_on(seat.site.nodes) or sorted(own)
         if not nearby:
             nearby = sorted(cpu for node in seat.site.nodes for cpu in self.topology.cpus_of_node(node))
-        named = tuple(sorted(_named_cpus(guest)))
+        named = tuple(sorted(guest.emulator_cpus))
         emulator = named or (() if guest.emulator == "none" else tuple(nearby))
         return emulator, tuple(named or nearby)
 
@@ -491,10 +323,6 @@ def _guest_topology(seat: Seat) -> GuestTopology:
     counts = list(seat.vcpus.values())
     per_socket = reduce(gcd, counts)
     return GuestTopology(sum(counts) // per_socket, per_socket // seat.width, seat.width)
-
-
-def _named_cpus(guest: Guest) -> FrozenSet[int]:
-    return frozenset() if guest.emulator in ("none", "same_node") else cpuset.parse(guest.emulator)
 
 
 def _hardest_first(guest: Guest) -> Tuple[int, int, int, int, int, str]:

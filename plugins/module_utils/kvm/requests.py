@@ -39,6 +39,11 @@ class Guest(NamedTuple):
     max_nodes: Optional[int]
     beyond_gpu_nodes: bool
 
+    @property
+    def emulator_cpus(self) -> FrozenSet[int]:
+        """The CPUs named for its emulator; none where the planner is to find them."""
+        return frozenset() if self.emulator in ("none", "same_node") else cpuset.parse(self.emulator)
+
 
 class Pinned(NamedTuple):
     """A guest that has pins already: the CPUs of each vCPU, its GPUs, and its memory by node in KiB."""
@@ -92,7 +97,7 @@ def kib(value: Any, place: str) -> int:
 
 def read_policy(given: Optional[Mapping[str, Any]]) -> Policy:
     """The policy; raises :class:`FleetError` for what is unknown or not of its type."""
-    found = _mapping(given or {}, "policy", _POLICY_KEYS)
+    found = _mapping({} if given is None else given, "policy", _POLICY_KEYS)
     _defaults(found)
     reserved = found.get("reserved_cores", 0) or 0
     if isinstance(reserved, Mapping):
@@ -114,7 +119,7 @@ def read_guests(given: Any, policy: Optional[Mapping[str, Any]]) -> List[Guest]:
     """The guests, by name; what one leaves out is the policy's, then :data:`GUEST_DEFAULTS`."""
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
         raise FleetError("guests is {0!r}, but a list of guests is expected, such as [{{name: a, gpus: 2, vcpus: 10, memory: 96G}}].".format(given))
-    defaults = dict(GUEST_DEFAULTS, **_defaults(policy or {}))
+    defaults = dict(GUEST_DEFAULTS, **_defaults({} if policy is None else policy))
     guests = [_read_guest(entry, "guests[{0}]".format(at), defaults) for at, entry in enumerate(given)]
     names = [guest.name for guest in guests]
     for name in names:
