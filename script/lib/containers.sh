@@ -19,13 +19,21 @@ need_containers() {
   [ -n "${DGXOPS_IMAGE:-}" ] || need_packages debootstrap zstd
 }
 
+# remove_containers [FILTER...]: those of this checkout, and their networks; with filters only those that fit them too.
 remove_containers() {
   local found
   command -v "${DGXOPS_CONTAINER_ENGINE:-podman}" >/dev/null || return 0
-  found=$(engine ps --all --quiet --filter "label=$CONTAINER_LABEL")
+  found=$(engine ps --all --quiet --filter "label=$CONTAINER_LABEL" "$@")
   # shellcheck disable=SC2086
   [ -z "$found" ] || engine rm --force --volumes $found >/dev/null
-  found=$(engine network ls --quiet --filter "label=$CONTAINER_LABEL")
+  found=$(engine network ls --quiet --filter "label=$CONTAINER_LABEL" "$@")
   # shellcheck disable=SC2086
   [ -z "$found" ] || engine network rm --force $found >/dev/null
+}
+
+remove_containers_of() {
+  local scenario
+  for scenario in "$@"; do
+    remove_containers --filter "label=dgxops.fleet.scenario=$scenario"
+  done
 }

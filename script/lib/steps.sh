@@ -30,7 +30,7 @@ tests() {
   report=$LOGS/$(log_name "$name").xml
   begin "$name"
   rm -f "$report"
-  (cd "$ROOT" && limited "$limit" "$python" -m pytest --junitxml="$report" "$@") >"$(log_of "$name")" 2>&1 || status=$?
+  limited "$limit" "$python" -m pytest --junitxml="$report" "$@" >"$(log_of "$name")" 2>&1 || status=$?
   count_tests "$report"
   # A run that was cut short, or whose collection failed, must not look like one without failures.
   [ "$status" = 0 ] || [ "$BAD" -gt 0 ] || BAD=1
@@ -66,6 +66,7 @@ note() {
 
 begin() {
   STARTED=$SECONDS
+  LAST_LOG=$(log_of "$1")
   [ ! -t 1 ] || printf '%-8s%-44s' "..." "$1"
 }
 
