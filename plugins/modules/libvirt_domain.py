@@ -359,7 +359,18 @@ domains:
       sample: /var/backups/dgxops/libvirt/056f1635-d510-4d06-9e05-879e46479c08.xml
 """
 
+from typing import Any, Dict, List, Tuple
+
 from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.host.errors import errors_reported_by
+from ..module_utils.kvm.client import Client, DomainEntry
+from ..module_utils.kvm.domain_apply import Work
+from ..module_utils.kvm.domain_backups import Backups
+from ..module_utils.kvm.domain_change import Host, decide, overlaps
+from ..module_utils.kvm.domain_read import find_entries, pending_now, pins_of_all, read_domains
+from ..module_utils.kvm.domain_rules import image_format
+from ..module_utils.kvm.domain_settings import Settings
 
 PRESENCE = {"type": "str", "choices": ["present", "absent"], "default": "present"}
 LIMIT = {"type": "dict", "options": {"average": {"type": "int"}, "peak": {"type": "int"}, "burst": {"type": "int"}}}
@@ -426,3 +437,45 @@ ARGUMENTS = {
     "backup_dir": {"type": "path", "default": "/var/backups/dgxops/libvirt"},
     "validate": {"type": "bool", "default": True},
 }
+
+
+def names_to_restore(params: Dict[str, Any], entries: List[DomainEntry], backups: Backups) -> Tuple[List[str], List[str]]:
+    """The domains to bring back, which are those given or all that have a backup; and warnings about backups without a domain."""
+    if params["domains"] is not None:
+        return [domain["name"] for domain in params["domains"]], []
+    kept = backups.uuids()
+    orphans = sorted(set(kept) - {entry.uuid for entry in entries})
+    return [entry.name for entry in entries if entry.uuid in kept], [
+        "{0} is the backup of a domain that does not exist any more. It was left there.".format(backups.path(uuid)) for uuid in orphans
+    ]
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, required_if=[("state", "present", ["domains"])], supports_check_mode=True)
+    params = module.params
+    with errors_reported_by(module):
+        wanted = [Settings.from_option(domain) for domain in params["domains"]] if params["state"] == "present" else None
+        client, backups = Client.open(params["uri"]), Backups(params["backup_dir"])
+        entries = client.domains()
+        names, warnings = ([settings.name for settings in wanted], []) if wanted is not None else names_to_restore(params, entries, backups)
+        found = read_domains(client, backups, find_entries(entries, names))
+        changes = decide(found, wanted, Host(client.host_cpus(), image_format), params["when_running"])
+        if wanted is not None and any(settings.pins_vcpus() for settings in wanted):
+            planned = {change.found.uuid: change.after or change.found.inactive for change in changes}
+            warnings += overlaps(names, pins_of_all(client, entries, planned))
+        work = Work(client, backups, params["validate"], params["shutdown_timeout"])
+        if not module.check_mode:
+            work.carry_out(changes)
+        results = [change.result(backups, work.retired) for change in changes]
+        if not module.check_mode:
+            for change, result in zip(changes, results):
+                result["pending"] = pending_now(client, change)
+        client.close()
+    for warning in warnings + [warning for change in changes for warning in change.warnings]:
+        module.warn(warning)
+    diff = [entry.to_dict() for change in changes for entry in change.diffs()] if module._diff else []
+    module.exit_json(changed=any(change.changed for change in changes), domains=results, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Carrying out what was decided for domains, all of it or none: whatever was done is undone if a later step fails."""
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+
+from ..host.errors import FleetError
+from .client import Client
+from .domain_backups import Backup, Backups
+from .domain_change import Change
+from .domain_live import AttachDevice, DetachDevice, LimitInterface, LiveStep, PinThread
+from .domain_xml import DomainDocument
+
+
+class _Undo(NamedTuple):
+    what: str
+    act: Callable[[], None]
+
+
+class Work:
+    """One run over several domains."""
+
+    def __init__(self, client: Client, backups: Backups, validate: bool = True, shutdown_timeout: float = 300, poll: float = 0.5) -> None:
+        self.client = client
+        self.backups = backups
+        self.validate = validate
+        self.shutdown_timeout = shutdown_timeout
+        self.poll = poll
+        #: Where the backups of restored domains are now, by UUID.
+        self.retired: Dict[str, str] = {}
+        self._undo: List[_Undo] = []
+        self._started: List[str] = []
+
+    def carry_out(self, changes: Sequence[Change]) -> None:
+        """Do all changes. If one step fails, everything is put back, and the :class:`FleetError` says so.
+
+        Configurations come first: libvirt can refuse them, and then no guest has been disturbed.
+        """
+        try:
+            for change in changes:
+                self._keep(change)
+            for change in changes:
+                self._define(change)
+            self._shut_down([change for change in changes if change.shutdown])
+            for change in changes:
+                self._run_steps(change)
+            for change in changes:
+                self._start(change)
+        except FleetError as error:
+            raise FleetError("{0} {1}".format(error.message, self._put_back()), **error.details)
+        except OSError as error:
+            error.strerror = "{0}. {1}".format(error.strerror, self._put_back())
+            raise
+        for change in changes:
+            self._finish(change)
+
+    def _keep(self, change: Change) -> None:
+        if change.keep is None:
+            return
+        uuid, before = change.found.uuid, change.found.backup
+        if before is None:
+            self._later("the backup of {0}".format(change.found.name), lambda: self.backups.forget(uuid))
+        else:
+            self._later("the record of {0}".format(change.found.name), lambda: self.backups.write(uuid, before))
+        self.backups.write(uuid, change.keep)
+
+    def _define(self, change: Change) -> None:
+        found = change.found
+        if change.shutdown:
+            # Undone after the definition, so that the guest comes back with its old configuration.
+            self._later("the start of {0}".format(found.name), lambda: self._ensure_running(found.uuid))
+        if change.after is not None:
+            self._later("the configuration of {0}".format(found.name), lambda: self.client.define(found.inactive, validate=False))
+            try:
+                self.client.define(change.after, self.validate)
+            except FleetError as error:
+                raise FleetError("Domain {0}: {1}".format(found.name, error.message), domain=found.name, **error.details)
+
+    def _shut_down(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self.client.shutdown(change.found.uuid)
+        waiting, deadline = list(changes), time.monotonic() + self.shutdown_timeout
+        while waiting:
+            waiting = [change for change in waiting if self.client.is_active(change.found.uuid)]
+            if waiting and time.monotonic() > deadline:
+                raise FleetError(
+                    "{0} did not shut down within {1:g} s. Look at the guest's console, see that it answers the power button (acpid or systemd-logind), "
+                    "or give a longer shutdown_timeout; or set when_running to next_boot. A guest that has got the request may still shut down.".format(
+                        ", ".join(change.found.name for change in waiting), self.shutdown_timeout))
+            if waiting:
+                time.sleep(self.poll)
+
+    def _run_steps(self, change: Change) -> None:
+        for step in change.steps:
+            self._run(change.found.uuid, step)
+            self._later("{0} of {1}".format(step.setting, change.found.name), _bound(self._run, change.found.uuid, step.undo()))
+
+    def _run(self, uuid: str, step: LiveStep) -> None:
+        if isinstance(step, PinThread):
+            self.client.pin(uuid, step.setting, step.number, step.cpus)
+        elif isinstance(step, LimitInterface):
+            average, peak, burst = (value or 0 for value in step.limit)
+            self.client.limit_interface(uuid, step.mac, step.direction, average, peak, burst)
+        elif isinstance(step, AttachDevice):
+            self.client.attach(uuid, step.xml)
+        elif isinstance(step, DetachDevice):
+            self.client.detach(uuid, step.xml)
+
+    def _start(self, change: Change) -> None:
+        if change.start:
+            self.client.start(change.found.uuid)
+            self._started.append(change.found.name)
+
+    def _ensure_running(self, uuid: str) -> None:
+        if not self.client.is_active(uuid):
+            self.client.start(uuid)
+
+    def _finish(self, change: Change) -> None:
+        uuid = change.found.uuid
+        kept = change.keep or change.found.backup
+        if change.retire:
+            self.retired[uuid] = self.backups.retire(uuid)
+        elif change.after is not None and kept is not None:
+            digest = DomainDocument(self.client.inactive_xml(uuid, with_secrets=True)).digest()
+            self.backups.write(uuid, _with(kept, digest=digest, restarting=False))
+        elif kept is not None and kept.record.restarting and (change.start or change.found.active is not None):
+            # The guest is up, whoever started it.
+            self.backups.write(uuid, _with(kept, restarting=False))
+
+    def _later(self, what: str, act: Callable[[], None]) -> None:
+        self._undo.append(_Undo(what, act))
+
+    def _put_back(self) -> str:
+        """Undo everything, the last step first; returns what to tell the user about it."""
+        failed = []
+        while self._undo:
+            undo = self._undo.pop()
+            try:
+                undo.act()
+            except (FleetError, OSError) as problem:
+                failed.append("{0} ({1})".format(undo.what, problem))
+        if failed:
+            return "Not everything could be put back: {0}.".format("; ".join(failed))
+        if self._started:
+            return "All configurations are as before, but {0} run with the new one until the next boot.".format(", ".join(self._started))
+        return "All domains are as they were before."
+
+
+def _bound(function: Callable[..., None], *arguments: Any) -> Callable[[], None]:
+    return lambda: function(*arguments)
+
+
+def _with(backup: Backup, **fields: Any) -> Backup:
+    return backup._replace(record=backup.record._replace(**fields))
