@@ -1,0 +1,113 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: ib_fabric_plan
+short_description: Size an InfiniBand fabric, choose the HCAs to cable, and list the cables
+version_added: "0.1.0"
+author: Contributors to dgxops.fleet (@dgxops)
+description:
+  - One switch where it holds all nodes, else leaf switches below core switches, with the number of each and every cable (section 8.1.1 of the
+    Best Practices for DGX).
+  - A fabric that would need a third tier is refused with the largest that two tiers hold.
+options:
+  _input:
+    description: The nodes, as a list of names, or as their number.
+    type: raw
+    required: true
+  links:
+    description: Cables per node.
+    type: int
+    default: 4
+  leaf_ports:
+    description: Ports of a switch, or of a leaf switch.
+    type: int
+    default: 36
+  core_ports:
+    description: Ports of a core switch.
+    type: int
+    default: 648
+  cores:
+    description: Number of core switches, over which every leaf spreads its uplinks.
+    type: int
+    default: 1
+  oversubscription:
+    description: Bandwidth into a leaf over bandwidth out of it towards the core. V(1) is full bisection bandwidth, V(2) is 2:1.
+    type: float
+    default: 1
+  hcas:
+    description: The HCAs of a node by name, or their number. With fewer O(links) than HCAs the node itself is over-subscribed.
+    type: raw
+  topology:
+    description:
+      - The topology of a node as M(dgxops.fleet.dgx_facts) returns it. The HCAs to cable are then chosen so that GPU traffic stays off the link
+        between the CPUs, and O(hcas) is not needed.
+    type: dict
+"""
+
+EXAMPLES = r"""
+- name: How many DGX-1 does a fabric of 36-port leaves and one 648-port core hold
+  ansible.builtin.debug:
+    msg: "{{ (40 | dgxops.fleet.ib_fabric_plan(links=4)).most_nodes }}"  # 160
+
+- name: Which HCAs to cable with two links, and what a GPU then uses
+  ansible.builtin.debug:
+    var: plan.hcas
+  vars:
+    plan: "{{ groups['dgx'] | dgxops.fleet.ib_fabric_plan(links=2, topology=dgx.topology) }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(tiers), C(leaves), C(cores), C(nodes_per_leaf), C(uplinks_per_leaf), C(most_nodes) that such a fabric holds, C(node_oversubscription),
+      C(leaf_oversubscription), and C(cables) with C(source), C(source_port), C(target) and C(target_port).
+    - C(hcas) if O(topology) is given, with C(hcas) to cable, C(equivalent) choices, and C(affinity) from each GPU to its HCA, C(across) the PCIe
+      V(switch), the V(node) or the link between the CPUs (V(cpu)).
+    - C(warnings) are sentences.
+  type: dict
+"""
+
+from ansible.errors import AnsibleFilterError
+
+from ..module_utils.host.errors import FleetError
+from ..module_utils.host.topology import Topology
+from ..module_utils.network import fabric
+
+
+def ib_fabric_plan(nodes, links=4, leaf_ports=36, core_ports=648, cores=1, oversubscription=1, hcas=None, topology=None):
+    """A fabric as a dictionary; see :func:`fabric.plan`."""
+    try:
+        choice = fabric.choose_hcas(Topology.from_dict(topology), links) if topology is not None else None
+        names = _names(hcas, "hcas", "ib{0}", 0) if choice is None else _chosen_first(topology, choice)
+        found = fabric.plan(_names(nodes, "nodes", "node{0}", 1), links, leaf_ports, core_ports, oversubscription, cores, names).to_dict()
+        if choice is not None:
+            found["hcas"] = choice.to_dict()
+            found["warnings"] += choice.warnings
+        return found
+    except FleetError as error:
+        raise AnsibleFilterError("ib_fabric_plan: {0}".format(error.message)) from error
+
+
+def _names(given, place, pattern, first):
+    if given is None:
+        return None
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+        return [pattern.format(at + first) for at in range(given)]
+    if isinstance(given, (list, tuple)) and all(isinstance(name, str) for name in given):
+        return list(given)
+    raise FleetError("{0} is {1!r}, but a number or a list of names is expected.".format(place, given))
+
+
+def _chosen_first(topology, choice):
+    """All HCAs of the node, those to cable first, so that the over-subscription of the node is known."""
+    every = [device.name or device.pci for device in Topology.from_dict(topology).of_kind("hca")]
+    return list(choice.names) + [name for name in every if name not in choice.names]
+
+
+class FilterModule:
+    """Makes the filter known to Ansible."""
+
+    def filters(self):
+        return {"ib_fabric_plan": ib_fabric_plan}
