@@ -102,7 +102,7 @@ def _in_cores(cpus: List[Cpu]) -> List[Cpu]:
     for cpu in cpus:
         if cpu.id in rest:
             core = tuple(sorted((set(cpu.siblings) & rest) | {cpu.id}))
-            threads.update({thread: core for thread in core})
+            threads.update(dict.fromkeys(core, core))
             rest -= set(core)
     return [cpu._replace(siblings=threads[cpu.id]) for cpu in cpus]
 

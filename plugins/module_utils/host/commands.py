@@ -5,7 +5,9 @@
 Functions that need a program take a runner (``Commands`` or ``Recorded``), so that a test hands over what the program said
 on a real machine instead of the program.
 """
+import contextlib
 import os
+import signal
 import subprocess
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -35,25 +37,31 @@ class Commands:
         ``timeout`` is in seconds. Raises :class:`FleetError` if the program is missing or does not end in time.
         """
         limit = self.timeout if timeout is None else timeout
-        environment = dict(os.environ, LC_ALL="C", LANGUAGE="C", PATH=os.environ.get("PATH", "") + ":" + SYSTEM_PATH)
+        path = ":".join(part for part in (os.environ.get("PATH", ""), SYSTEM_PATH) if part)
+        environment = dict(os.environ, LC_ALL="C", LANGUAGE="C", PATH=path)
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 list(argv),
-                input=None if text_in is None else text_in.encode("utf-8"),
-                stdin=subprocess.DEVNULL if text_in is None else None,
+                stdin=subprocess.DEVNULL if text_in is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment,
-                timeout=limit,
-                check=False,
+                start_new_session=True,
             )
         except FileNotFoundError:
-            raise FleetError("The program {0} is not installed on this host. Install the package that brings it.".format(argv[0]))
+            raise _missing(argv)
         except PermissionError:
             raise FleetError("The program {0} may not be run by this user. Run the task with become: true.".format(argv[0]))
-        except subprocess.TimeoutExpired:
-            raise FleetError("{0} did not end within {1:g} s and was stopped.".format(" ".join(argv), limit))
-        return Result(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+        with process:
+            try:
+                out, err = process.communicate(None if text_in is None else text_in.encode("utf-8"), limit)
+            except subprocess.TimeoutExpired:
+                _stop(process)
+                raise FleetError("{0} did not end within {1:g} s and was stopped.".format(" ".join(argv), limit))
+            except BaseException:
+                _stop(process)
+                raise
+        return Result(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
     def output(self, argv: Sequence[str], timeout: Optional[float] = None, text_in: Optional[str] = None) -> str:
         """Run ``argv`` and return what it printed; raises :class:`FleetError` with its words if it fails."""
@@ -76,5 +84,19 @@ class Recorded(Commands):
         key = tuple(argv)
         self.asked.append(key)
         if key not in self.answers:
-            raise FleetError("The program {0} is not installed on this host. Install the package that brings it.".format(argv[0]))
+            raise _missing(argv)
         return self.answers[key]
+
+
+def _missing(argv: Sequence[str]) -> FleetError:
+    return FleetError("The program {0} is not installed on this host. Install the package that brings it.".format(argv[0]))
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a program and all that it started, which might otherwise hold the pipes, and with them us, for as long as it likes."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()

@@ -15,7 +15,8 @@ HIGHEST_CPU = 65535
 #: A host list that names more hosts than this is a slip of the pen.
 MOST_HOSTS = 65536
 
-_RANGE = re.compile(r"^(\d+)(?:-(\d+)(?::(\d+)/(\d+))?)?$", re.ASCII)
+# Eighteen digits are more than enough; Python refuses to read numbers of thousands.
+_RANGE = re.compile(r"^(\d{1,18})(?:-(\d{1,18})(?::(\d{1,18})/(\d{1,18}))?)?$", re.ASCII)
 
 
 def parse(text: Union[str, int, Iterable[int]]) -> FrozenSet[int]:
@@ -55,8 +56,10 @@ def parse(text: Union[str, int, Iterable[int]]) -> FrozenSet[int]:
 def _checked(numbers: Iterable[int], given: object) -> FrozenSet[int]:
     cpus = []
     try:
-        values = list(numbers)
+        values = None if isinstance(numbers, (bytes, bytearray)) else list(numbers)
     except TypeError:
+        values = None
+    if values is None:
         raise FleetError("{0!r} is not a CPU list. Write CPUs as numbers and ranges, such as 0-3,48.".format(given))
     for number in values:
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= HIGHEST_CPU:
@@ -102,7 +105,7 @@ def show_mask(cpus: Iterable[int]) -> str:
     return ",".join(digits[at:at + 8] for at in range(0, len(digits), 8))
 
 
-_HOST = re.compile(r"^(.*?)(\d+)$", re.ASCII | re.DOTALL)
+_HOST = re.compile(r"^(.*?)(\d{1,18})$", re.ASCII | re.DOTALL)
 
 
 def parse_hosts(text: str) -> List[str]:
@@ -142,7 +145,7 @@ def _expand(word: str, text: str) -> List[str]:
     names: List[str] = []
     tails = _expand(tail, text)
     for part in inside.split(","):
-        match = re.match(r"^\s*(\d+)(?:-(\d+))?\s*$", part, re.ASCII)
+        match = re.match(r"^\s*(\d{1,18})(?:-(\d{1,18}))?\s*$", part, re.ASCII)
         if not match:
             raise FleetError("{0!r} in the host list {1!r} is neither a number nor a range.".format(part, text))
         first, last = match.group(1), match.group(2) or match.group(1)

@@ -53,9 +53,9 @@ def write_atomic(path: str, text: str, mode: int = 0o644) -> None:
             handle.write(text.encode("utf-8", "surrogateescape"))
             handle.flush()
             os.fsync(handle.fileno())
-        os.chmod(temporary, stat.S_IMODE(found.st_mode) if found else mode)
         if found and (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(temporary, found.st_uid, found.st_gid)
+        os.chmod(temporary, stat.S_IMODE(found.st_mode) if found else mode)
         os.replace(temporary, path)
         _sync_directory(directory)
     except OSError as error:
@@ -66,16 +66,25 @@ def write_atomic(path: str, text: str, mode: int = 0o644) -> None:
 
 
 def keep_once(path: str, name: str, directory: str = BACKUPS) -> str:
-    """Copy the file at ``path`` to ``directory/name`` unless a copy is there already; returns the copy's path.
+    """Copy the file at ``path``, with its mode, times and owner, to ``directory/name`` unless a copy is there already; returns the copy's path.
 
     The first copy is the one that counts: it shows the node as it was before the collection's first change.
     """
     kept = os.path.join(directory, name)
     if not os.path.exists(kept):
-        os.makedirs(os.path.dirname(kept), mode=0o700, exist_ok=True)
+        place = os.path.dirname(kept)
+        os.makedirs(place, mode=0o700, exist_ok=True)
         temporary = kept + ".part"
         shutil.copy2(path, temporary)
+        found = os.stat(path)
+        if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(temporary, found.st_uid, found.st_gid)
+            os.chmod(temporary, stat.S_IMODE(found.st_mode))
+        # The copy is on the disk before anybody changes the original, also if the power fails.
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
         os.replace(temporary, kept)
+        _sync_directory(place)
     return kept
 
 

@@ -56,7 +56,7 @@ class Device(NamedTuple):
 
     pci: str
     kind: str
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's method of that name is of no use here
     node: int
     switch: Optional[str]
     name: str

@@ -89,7 +89,7 @@ def read_devices(sysfs: Sysfs, nodes: Collection[int]) -> List[Device]:
         "hca": lambda address: ",".join(adapters.get(address, [])),
         "nic": lambda address: ",".join(interfaces.get(address, [])),
     }
-    counts = {kind: 0 for kind in DEVICE_KINDS}
+    counts = dict.fromkeys(DEVICE_KINDS, 0)
     devices = []
     for address, kind in found:
         devices.append(Device(address, kind, counts[kind], tree.node(address), switches[address], names[kind](address)))

@@ -151,7 +151,7 @@ def _sockets(sysfs: Sysfs, online: List[int]) -> Dict[int, int]:
         socket = sysfs.number(place + "/physical_package_id", -1)
         if socket < 0:
             socket, counted = counted, counted + 1
-        socket_of.update({cpu: socket for cpu in (package or frozenset()) | {number}})
+        socket_of.update(dict.fromkeys((package or frozenset()) | {number}, socket))
     return socket_of
 
 

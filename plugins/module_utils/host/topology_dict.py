@@ -134,6 +134,7 @@ def _nodes(entries: List[_Entry]) -> List[Node]:
             distances = entry.numbers("distances", expected)
             if len(distances) != len(entries) or min(distances) < LOCAL_DISTANCE:
                 raise entry.wrong("distances", expected)
+            distances = tuple(distance for _other, distance in sorted(zip(numbers, distances)))
         nodes.append(Node(number, entry.number("memory_kib"), distances, _pages(entry)))
     return nodes
 
@@ -219,7 +220,8 @@ def _devices(entries: List[_Entry], nodes: Set[int]) -> List[Device]:
     addresses = [_address(entry, "pci") for entry in entries]
     _once(entries, addresses, "pci")
     counts: Dict[str, int] = {}
-    devices, places = [], {}
+    devices: List[Device] = []
+    places: Dict[Tuple[str, int], str] = {}
     for address, entry in sorted(zip(addresses, entries), key=lambda pair: pci_order(pair[0])):
         kind = entry.text("kind")
         if kind not in DEVICE_KINDS:
