@@ -62,6 +62,11 @@ class Client:
         self._domains = {domain.UUIDString(): domain for domain in found}
         return [DomainEntry(domain.name(), uuid, domain.isActive() == 1, uuid not in transient) for uuid, domain in self._domains.items()]
 
+    def autostarting(self) -> FrozenSet[str]:
+        """The domains that are started with the host."""
+        with _explained("The domains could not be listed"):
+            return frozenset(domain.UUIDString() for domain in self._connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART))
+
     def host_cpus(self) -> FrozenSet[int]:
         """The CPUs of the host that are online."""
         with _explained("The host's CPUs could not be read"):
@@ -83,7 +88,7 @@ class Client:
             text = domain.XMLDesc(0)
             return text if domain.isActive() else None
 
-        return self._call(uuid, "could not be read", read)  # type: ignore[no-any-return]
+        return self._call(uuid, "could not be read", read)
 
     def is_active(self, uuid: str) -> bool:
         """Whether a guest is running or paused."""
@@ -97,10 +102,6 @@ class Client:
         """The state of a domain in libvirt's words, such as ``running`` or ``shutoff``."""
         number = self._call(uuid, "could not be looked at", lambda domain: domain.state(0))[0]
         return STATES[number] if number < len(STATES) else STATES[0]
-
-    def autostart(self, uuid: str) -> bool:
-        """Whether a domain is started with the host."""
-        return bool(self._call(uuid, "could not be looked at", lambda domain: domain.autostart()))
 
     def define(self, xml: str, validate: bool = True) -> None:
         """Make ``xml`` the configuration of the domain whose name and UUID it has."""

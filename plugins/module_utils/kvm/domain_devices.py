@@ -3,7 +3,7 @@
 """The devices of a domain: disks, network interfaces and passed-through PCI devices, tuned in place, added or removed."""
 import hashlib
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
 
 from ..host.errors import FleetError
 from .domain_parts import Part, count_of, whole
@@ -23,15 +23,23 @@ class Leaf(NamedTuple):
     wanted: Optional[str]
 
 
+Self = TypeVar("Self", bound="Device")
+
+
 class Device(Part):
     """A device that is found by a key, and of which only the given values are owned."""
 
-    #: Of the module's option, and of the element below ``<devices>``.
+    #: The name of the module's option, and that of the element below ``<devices>``.
     option = ""
     tag = ""
 
     def __init__(self, present: bool) -> None:
         self.present = present
+
+    @classmethod
+    def from_option(cls: Type[Self], value: Mapping[str, Any]) -> Self:
+        """From an entry of the module's option. Raises :class:`FleetError` that says what is wrong with it."""
+        raise NotImplementedError
 
     def key(self, document: DomainDocument) -> Optional[str]:
         """The key of the device that is meant; None if the document has no such device."""
@@ -144,7 +152,6 @@ class Disk(Device):
 
     @classmethod
     def from_option(cls, value: Mapping[str, Any]) -> "Disk":
-        """From an entry of the module's option."""
         given = {name: value.get(name) for name in ("type", "source", "bus", "serial", "driver")}
         return cls(str(value.get("target") or ""), value.get("state") != "absent", **given)
 
@@ -293,7 +300,6 @@ class Interface(Device):
 
     @classmethod
     def from_option(cls, value: Mapping[str, Any]) -> "Interface":
-        """From an entry of the module's option."""
         given = {name: value.get(name) for name in ("network", "bridge", "dev", "mode", "model", "queues", "mtu", "bandwidth")}
         return cls(value.get("mac"), value.get("state") != "absent", **given)
 
@@ -305,8 +311,8 @@ class Interface(Device):
             return self.mac
         found = [element for element in document.find_all("devices/interface") if connection_of(element) == self.connection]
         if len(found) > 1:
-            raise FleetError("It has {0} interfaces on {1} {2}: {3}. Name the one that is meant by its mac.".format(
-                len(found), self.connection[0], self.connection[1], ", ".join(str(device_key(element)) for element in found)))
+            raise FleetError("It has {0} interfaces on the {1} {2}: {3}. Name the one that is meant by its mac.".format(
+                len(found), *(self.connection or ()), ", ".join(str(device_key(element)) for element in found)))
         return device_key(found[0]) if found else None
 
     def leaves(self) -> List[Leaf]:
@@ -404,7 +410,6 @@ class HostDev(Device):
 
     @classmethod
     def from_option(cls, value: Mapping[str, Any]) -> "HostDev":
-        """From an entry of the module's option."""
         return cls(str(value.get("pci") or ""), value.get("state") != "absent", value.get("managed"))
 
     def key(self, document: DomainDocument) -> Optional[str]:
@@ -426,7 +431,7 @@ class HostDev(Device):
 
 
 #: The kinds of devices, by the name of the module's option.
-DEVICES = {"disks": Disk, "interfaces": Interface, "hostdevs": HostDev}
+DEVICES: Dict[str, Type[Device]] = {"disks": Disk, "interfaces": Interface, "hostdevs": HostDev}
 
 
 def read_disks(document: DomainDocument) -> List[Dict[str, Any]]:

@@ -9,7 +9,7 @@ from .domain_parts import Setting, count_of, cpus_of, whole
 from .domain_xml import DomainDocument, kib, number
 from .xml_tree import Element, attribute, child, elements, set_attribute, text_of
 
-#: QEMU gives memory to a guest in units of this size; libvirt rounds up when it starts the guest.
+#: QEMU gives memory to a guest in units of this size; libvirt rounds up when it starts the guest (qemuDomainAlignMemorySizes).
 MEMORY_UNIT_KIB = 1024
 
 
@@ -24,7 +24,7 @@ class Memory(Setting):
 
     @classmethod
     def from_option(cls, value: Any) -> "Memory":
-        return cls(memory_amount(value, "The memory"))
+        return cls(whole(value, "The memory", least=1))
 
     @classmethod
     def read(cls, document: DomainDocument) -> "Memory":
@@ -52,15 +52,6 @@ def given(amount: int) -> int:
     return -(-amount // MEMORY_UNIT_KIB) * MEMORY_UNIT_KIB
 
 
-def memory_amount(value: Any, what: str) -> int:
-    """An amount of memory in KiB that QEMU can give as it is."""
-    amount = whole(value, what, least=MEMORY_UNIT_KIB)
-    if amount % MEMORY_UNIT_KIB:
-        below = amount - amount % MEMORY_UNIT_KIB
-        raise FleetError("{0} is {1} KiB, but QEMU gives memory in whole MiB. Make it {2} or {3}.".format(what, amount, below, below + MEMORY_UNIT_KIB))
-    return amount
-
-
 class Cell(NamedTuple):
     """A NUMA cell of a guest: its vCPUs, its memory, and the host nodes the memory comes from (None: any)."""
 
@@ -86,7 +77,7 @@ class Cells(Setting):
             id = whole(entry.get("id"), "The id of a cell")
             nodes = entry.get("node")
             cells.append(Cell(
-                id, cpuset.parse(entry.get("vcpus", "")), memory_amount(entry.get("memory_kib"), "The memory of cell {0}".format(id)),
+                id, cpuset.parse(entry.get("vcpus", "")), whole(entry.get("memory_kib"), "The memory of cell {0}".format(id), least=1),
                 None if nodes in (None, "") else cpuset.parse(nodes), entry.get("mode") or "strict"))
         if [cell.id for cell in sorted(cells, key=lambda cell: cell.id)] != list(range(len(cells))):
             raise FleetError("The cells are numbered {0}. Number them from 0 without gaps, each once.".format(
@@ -215,8 +206,7 @@ class HugePages(Setting):
     def to_option(self) -> Optional[str]:
         if not self.pages:
             return "none" if self.pages is None else "default"
-        names = {((size, ""),): name for name, size in self.SIZES.items()}
-        return names.get(self.pages)
+        return next((name for name, size in self.SIZES.items() if self.pages == ((size, ""),)), None)
 
     def write(self, document: DomainDocument) -> None:
         document.drop("memoryBacking/hugepages/page")

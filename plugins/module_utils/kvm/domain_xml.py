@@ -272,10 +272,9 @@ def device_key(element: Element) -> Optional[str]:
 
 def pci_of(address: Element) -> Optional[str]:
     """``0000:2e:00.0`` from an ``<address>`` element; None if it names no device."""
-    numbers = [number(attribute(address, name) or "0") for name in ("domain", "bus", "slot", "function")]
-    if None in numbers:
-        return None
-    return "{0:04x}:{1:02x}:{2:02x}.{3:x}".format(*numbers)
+    found = [number(attribute(address, name) or "0") for name in ("domain", "bus", "slot", "function")]
+    numbers = [value for value in found if value is not None]
+    return "{0:04x}:{1:02x}:{2:02x}.{3:x}".format(*numbers) if len(numbers) == len(found) else None
 
 
 def number(text: str) -> Optional[int]:

@@ -115,7 +115,7 @@ def _read(plan: Mapping[str, Any], canvas: Canvas) -> Drawn:
             [_tenant(guest, mark, number, canvas) for number, (guest, mark) in enumerate(zip(guests, _marks(len(guests))))],
             None if host.get("free_cpus") is None else cpuset.parse(host["free_cpus"]),
             cpuset.parse(host.get("reserved_cpus") or ""),
-            [_refusal(str(one["guest"]), str(one["message"])) for one in plan.get("refused") or []],
+            [_refusal(one) for one in plan.get("refused") or []],
             [str(warning) for warning in plan.get("warnings") or []],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -162,7 +162,11 @@ def _facts(guest: Mapping[str, Any], canvas: Canvas) -> Tuple[str, ...]:
 _HEADINGS = ("guest", "GPUs", "vCPUs", "topology", "memory", "node", "emulator", "I/O threads")
 
 
-def _refusal(guest: str, message: str) -> str:
+def _refusal(given: Any) -> str:
+    """A refusal of the planner, or a sentence that says it all."""
+    if isinstance(given, str):
+        return given
+    guest, message = str(given["guest"]), str(given["message"])
     return message if guest in message else "{0}: {1}".format(guest, message)
 
 
