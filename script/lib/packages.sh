@@ -50,6 +50,5 @@ distribution_sources() {
 }
 
 release_codename() {
-  # shellcheck source=/dev/null
   (. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:?}")
 }

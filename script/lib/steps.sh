@@ -66,6 +66,7 @@ note() {
 
 begin() {
   STARTED=$SECONDS
+  # shellcheck disable=SC2034 # for the caller of the step
   LAST_LOG=$(log_of "$1")
   [ ! -t 1 ] || printf '%-8s%-44s' "..." "$1"
 }
