@@ -203,6 +203,11 @@ ansible_facts:
           type: list
           elements: int
           sample: [2048, 1048576]
+        hugetlbfs:
+          description: Where huge pages are mounted, by page size in KiB; none if the host does not tell. libvirt can only use sizes that are.
+          returned: success
+          type: dict
+          sample: {"2048": "/dev/hugepages"}
         iommu:
           description: Whether an IOMMU is in use, which handing devices to guests needs.
           returned: success

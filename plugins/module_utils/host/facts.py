@@ -1,11 +1,12 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """All that the collection wants to know of a host before it decides anything, read in one go and without starting a program."""
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from . import dgx
 from .dgx import Dmi, Platform
 from .drives import Drive, read_drives
+from .hugepages_host import read_mounts
 from .sysfs import Sysfs
 from .topology import Topology
 
@@ -25,6 +26,7 @@ class Facts(NamedTuple):
     numa_balancing: Optional[int]
     transparent_hugepages: str
     hugepage_sizes_kib: List[int]
+    hugetlbfs: Optional[Mapping[int, str]]
     iommu: bool
 
     def to_dict(self) -> Dict[str, Any]:
@@ -42,6 +44,7 @@ class Facts(NamedTuple):
             "numa_balancing": self.numa_balancing,
             "transparent_hugepages": self.transparent_hugepages,
             "hugepage_sizes_kib": self.hugepage_sizes_kib,
+            "hugetlbfs": None if self.hugetlbfs is None else {str(size): path for size, path in sorted(self.hugetlbfs.items())},
             "iommu": self.iommu,
         }
 
@@ -62,6 +65,7 @@ def gather(root: str = "/", platform: str = AUTO) -> Facts:
         numa_balancing=None if balancing < 0 else balancing,
         transparent_hugepages=_chosen(sysfs.read("sys/kernel/mm/transparent_hugepage/enabled") or ""),
         hugepage_sizes_kib=sorted({size for node in topology.nodes for size in node.pages}),
+        hugetlbfs=read_mounts(sysfs),
         iommu=bool(sysfs.entries("sys/class/iommu")),
     )
 

@@ -74,7 +74,7 @@ def read(kernel: Kernel) -> Found:
         reserved=reserved,
         memory={node: _memory(kernel, "{0}/node{1}/meminfo".format(NODES, node) if nodes else "proc/meminfo") for node in nodes or [0]},
         by_node=bool(nodes),
-        mounts=_mounts(kernel),
+        mounts=read_mounts(kernel),
         users=users_of_pages(kernel) if busy else (),
         record=_read_record(kernel),
         persisted=read_text(kernel.path(TMPFILES)),
@@ -113,11 +113,12 @@ def _memory(kernel: Kernel, name: str) -> Memory:
     return Memory(total, kib["MemFree"] + cached if "MemFree" in kib else total)
 
 
-def _mounts(kernel: Kernel) -> Optional[Dict[int, str]]:
-    text = kernel.read("proc/self/mounts")
+def read_mounts(sysfs: Sysfs) -> Optional[Dict[int, str]]:
+    """Where huge pages are mounted, by page size in KiB; None if the host does not tell."""
+    text = sysfs.read("proc/self/mounts")
     if text is None:
         return None
-    default = re.search(r"^Hugepagesize:\s+(\d+) kB", kernel.read("proc/meminfo") or "", re.MULTILINE)
+    default = re.search(r"^Hugepagesize:\s+(\d+) kB", sysfs.read("proc/meminfo") or "", re.MULTILINE)
     found: Dict[int, str] = {}
     for words in (line.split() for line in text.splitlines()):
         if len(words) > 3 and words[2] == "hugetlbfs":
