@@ -11,7 +11,19 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .errors import FleetError
 from .files import Diff
-from .kernel import HUGE_PAGE_KEYS, REPEATABLE_KEYS, Parameter, effect, huge_pages, in_force, parameter, parse_line, wanted_parameters
+from .kernel import (
+    HUGE_PAGE_KEYS,
+    REPEATABLE_KEYS,
+    Parameter,
+    effect,
+    huge_pages,
+    in_force,
+    pages_in,
+    parameter,
+    parse_line,
+    size_kib,
+    wanted_parameters,
+)
 from .shell_assignments import Settings, Source, evaluate
 
 DEFAULTS = "/etc/default/grub"
@@ -47,7 +59,12 @@ class Entry(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Everything that decides about the kernel command line of a host, read once."""
+    """Everything that decides about the kernel command line of a host, read once.
+
+    ``sources`` are the files that GRUB reads, without ours; ``entries`` is None if there is no boot menu; ``record`` holds parameters set
+    earlier that may still be in the boot menu or the running kernel; ``page_sizes`` in KiB and ``release`` (that of the kernel that boots
+    next) are empty or (0, 0) if unknown; ``problem`` says why this host cannot be served.
+    """
 
     sources: Tuple[Source, ...]
     drop_in: Optional[str]
@@ -56,6 +73,7 @@ class Found(NamedTuple):
     record: Tuple[str, ...]
     memory_kib: int
     usual_page_kib: int
+    page_sizes: Tuple[int, ...]
     release: Tuple[int, int]
     problem: str = ""
 
@@ -82,22 +100,18 @@ class Wish(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What is to be done, and what it comes to. ``after`` is the drop-in's text, None for no drop-in."""
+    """What is to be done, and what it comes to. ``before`` and ``after`` are the drop-in's text, None for no drop-in."""
 
     wish: Wish
+    changed: bool
     before: Optional[str]
     after: Optional[str]
-    update: bool
     record: Tuple[str, ...]
     record_differs: bool
     configured: Tuple[Parameter, ...]
     missing: Tuple[Parameter, ...]
     reboot_required: bool
     warnings: Tuple[str, ...]
-
-    @property
-    def changed(self) -> bool:
-        return self.before != self.after or self.update
 
     @property
     def diff(self) -> Diff:
@@ -124,9 +138,10 @@ def decide(wish: Wish, found: Found) -> Change:
     record = tuple(sorted({item.text for item in added} | {item.text for item in stale + pending}))
     return Change(
         wish=wish,
+        # Without a change of the file, the boot menu is made anew where an earlier run was cut short before that.
+        changed=found.drop_in != after or bool(stale) or (bool(added) and found.entries is None),
         before=found.drop_in,
         after=after,
-        update=found.drop_in != after or bool(stale) or (bool(added) and found.entries is None),
         record=record,
         record_differs=record != found.record,
         configured=configured,
@@ -152,46 +167,43 @@ def _text(wish: Wish, added: Sequence[Parameter]) -> str:
 
 
 def _refuse_what_would_fail(wish: Wish, found: Found, others: Settings, settings: Settings) -> None:
-    if not wish.parameters:
-        return
-    configured = _line(settings)
     for item in wish.parameters:
         if item.key in SET_BY_GRUB:
             raise FleetError("{0} cannot be set here: GRUB itself puts {1} on the line, from the disk it finds.".format(item.text, item.key))
-    for name in LINE:
+    for name in LINE if wish.parameters else ():
         if "--" in others.value(name).split():
             raise FleetError(
                 "{0} holds -- ({1}); what stands behind it goes to init and not to the kernel. Remove it there.".format(name, _origin(others, "--"))
             )
     for item in wish.parameters:
-        if in_force(item, wish.parameters, configured):
-            continue
-        if item.key in HUGE_PAGE_KEYS:
-            rivals = [other for other in _line(others) if other.key in HUGE_PAGE_KEYS]
-            why = "of the huge page parameters the kernel keeps the first and ignores a second for the same size"
-        else:
-            rivals = [other for other in configured if other.key == item.key and other.text != item.text]
-            why = "it comes later on the line, so the kernel takes its value"
-        if rivals:
-            raise FleetError(
-                "{0} cannot take effect, because {1} is set already ({2}): {3}. Remove it there, or ask for the same here.".format(
-                    item.text, show(rivals), _origin(settings, rivals[0].text), why
-                )
-            )
-        overwriting = [setting for setting in settings.made if setting.name == VARIABLES[wish.entries]][-1]
-        raise FleetError(
-            "{0} would not reach the boot menu: {1}, line {2}, is read later and sets {3} anew. Let it begin with ${{{3}}}, or rename the file.".format(
-                item.text, overwriting.path, overwriting.line, overwriting.name
-            )
+        if not in_force(item, wish.parameters, _line(settings)):
+            raise FleetError(_why_overruled(item, wish, others, settings))
+    length = len(show(_line(settings)))
+    if wish.parameters and length > LONGEST_LINE:
+        raise FleetError("The kernel command line would have {0} letters; the kernel reads {1}. Ask for fewer parameters.".format(length, LONGEST_LINE))
+    _refuse_huge_pages([item for item in wish.parameters if item.key in HUGE_PAGE_KEYS], found)
+
+
+def _why_overruled(item: Parameter, wish: Wish, others: Settings, settings: Settings) -> str:
+    """What is in the way of a parameter that would have no effect, and where it was set."""
+    if item.key in HUGE_PAGE_KEYS:
+        rivals = [other for other in _line(others) if other.key in HUGE_PAGE_KEYS]
+        why = "of the huge page parameters the kernel keeps the first and ignores a second for the same size"
+    else:
+        rivals = [other for other in _line(settings) if other.key == item.key and other.text != item.text]
+        why = "it comes later on the line, so the kernel takes its value"
+    if rivals:
+        return "{0} cannot take effect, because {1} is set already ({2}): {3}. Remove it there, or ask for the same here.".format(
+            item.text, show(rivals), _origin(settings, rivals[0].text), why
         )
-    if len(show(configured)) > LONGEST_LINE:
-        raise FleetError("The kernel command line would have {0} letters; the kernel reads {1}.".format(len(show(configured)), LONGEST_LINE))
-    _refuse_huge_pages(wish, found)
+    last = [setting for setting in settings.made if setting.name == VARIABLES[wish.entries]][-1]
+    return "{0} would not reach the boot menu: {1}, line {2}, is read later and sets {3} anew. Let it begin with ${{{3}}}, or rename the file.".format(
+        item.text, last.path, last.line, last.name
+    )
 
 
-def _refuse_huge_pages(wish: Wish, found: Found) -> None:
+def _refuse_huge_pages(wanted: Sequence[Parameter], found: Found) -> None:
     """Counts that the kernel to be booted would read otherwise, or that leave the host without memory."""
-    wanted = [item for item in wish.parameters if item.key in HUGE_PAGE_KEYS]
     asked = huge_pages(wanted, found.usual_page_kib)
     if found.memory_kib and asked.total_kib >= found.memory_kib:
         raise FleetError(
@@ -199,20 +211,26 @@ def _refuse_huge_pages(wish: Wish, found: Found) -> None:
                 show(wanted), asked.total_kib / 1048576, found.memory_kib / 1048576
             )
         )
+    for item in wanted:
+        if item.key != "hugepages" and found.page_sizes and size_kib(item.value or "", item.text) not in found.page_sizes:
+            raise FleetError(
+                "{0}: this host's kernel offers no pages of that size, but of {1} KiB, and would ignore the parameter. Pages of 1 GiB need a CPU "
+                "with the flag pdpe1gb (see /proc/cpuinfo).".format(item.text, ", ".join(str(size) for size in found.page_sizes))
+            )
+    known = found.release != (0, 0)
     by_node = [item for item in wanted if item.key == "hugepages" and ":" in (item.value or "")]
     # hugetlbpage.rst: the node format came with Linux 5.16; before, sscanf("%lu") read "0:48,1:48" as 0 pages.
-    if by_node and (0, 0) < found.release < (5, 16):
+    if known and found.release < (5, 16) and by_node:
+        count = by_node[0].value or ""
         raise FleetError(
-            "{0} counts by node, which kernels before 5.16 read as {1} pages; this host boots {2}.{3}. Ask for {4} in all (the kernel spreads them "
-            "evenly), or let the module hugepages set the pages of each node at every boot.".format(
-                by_node[0].text, (by_node[0].value or "").split(":")[0], found.release[0], found.release[1], sum(
-                    int(part.split(":")[1]) for part in (by_node[0].value or "").split(",")
-                )
+            "{0} counts by node, which kernels before 5.16 read as {1} pages; this host boots {2}.{3}. Ask for hugepages={4} (the kernel spreads "
+            "them evenly), or let the module hugepages set the pages of each node at every boot.".format(
+                by_node[0].text, count.split(":")[0], found.release[0], found.release[1], pages_in(count)
             )
         )
     # Commit 282f4214384e (Linux 5.8): before, gigantic pages were only allocated for a count that followed hugepagesz=.
     gigantic = asked.default_kib is not None and asked.default_kib >= 1048576
-    if gigantic and (0, 0) < found.release < (5, 8) and [item.key for item in wanted if item.key != "default_hugepagesz"][:1] == ["hugepages"]:
+    if known and found.release < (5, 8) and gigantic and [item.key for item in wanted if item.key != "default_hugepagesz"][:1] == ["hugepages"]:
         raise FleetError(
             "{0} gives no pages at all on kernels before 5.8, and this host boots {1}.{2}. Write default_hugepagesz=1G hugepagesz=1G "
             "hugepages=COUNT: pages of 1 GiB are only set aside for a count that follows hugepagesz.".format(
@@ -223,8 +241,8 @@ def _refuse_huge_pages(wish: Wish, found: Found) -> None:
 
 def _warnings(wish: Wish, added: Sequence[Parameter], others: Settings) -> List[str]:
     found = []
-    for item in added:
-        rivals = [other for other in _line(others) if other.key == item.key and item.key not in REPEATABLE_KEYS and item.key not in HUGE_PAGE_KEYS]
+    for item in (item for item in added if item.key not in REPEATABLE_KEYS and item.key not in HUGE_PAGE_KEYS):
+        rivals = [other for other in _line(others) if other.key == item.key]
         if rivals:
             found.append(
                 "{0} ({1}) stays on the kernel command line; the kernel takes the last value, which is {2}.".format(
@@ -263,4 +281,5 @@ def parse_entries(text: Optional[str]) -> Optional[Tuple[Entry, ...]]:
 
 
 def show(parameters: Sequence[Parameter]) -> str:
+    """The parameters as they stand on a line."""
     return " ".join(item.text for item in parameters)

@@ -1,11 +1,10 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The boot menu of this host: reading what GRUB is told and what it made of it, and changing that. See :mod:`.grub`."""
-import glob
 import json
 import os
 import re
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from .commands import Commands
 from .errors import FleetError
@@ -29,13 +28,12 @@ class Host(NamedTuple):
 
 def read(wish: Wish, host: Host) -> Found:
     """Read what GRUB is told, what it made of it, and how the kernel was started."""
-    drop_ins = sorted(os.path.basename(path) for path in glob.glob(host.path(DROP_INS) + "/*.cfg") if os.path.isfile(path))
-    names = [DEFAULTS] + [name for name in ("{0}/{1}".format(DROP_INS, name) for name in drop_ins) if name != wish.path]
+    names = [DEFAULTS] + ["{0}/{1}".format(DROP_INS, name) for name in _names(host.path(DROP_INS)) if re.match(r"[^.].*\.cfg\Z", name)]
     memory = dict(re.findall(r"^(\w+):\s+(\d+) kB$", host.text("/proc/meminfo") or "", re.MULTILINE))
     entries = parse_entries(host.text(GRUB_CFG))
     running = parse_line(host.text("/proc/cmdline") or "")
     return Found(
-        sources=tuple(Source(name, host.text(name) or "") for name in names),
+        sources=tuple(Source(name, host.text(name) or "") for name in names if name != wish.path and os.path.isfile(host.path(name))),
         drop_in=host.text(wish.path),
         entries=entries,
         running=running,
@@ -43,9 +41,14 @@ def read(wish: Wish, host: Host) -> Found:
         memory_kib=int(memory.get("MemTotal", 0)),
         # Hugepagesize is the architecture's own default size unless the running kernel was told another.
         usual_page_kib=2048 if huge_pages(running).default_kib else int(memory.get("Hugepagesize", 2048)),
+        page_sizes=tuple(sorted(int(name[10:-2]) for name in _names(host.path("/sys/kernel/mm/hugepages")) if name.startswith("hugepages-"))),
         release=_release(entries or (), host.text("/proc/sys/kernel/osrelease") or ""),
         problem=_not_ours(host),
     )
+
+
+def _names(directory: str) -> List[str]:
+    return os.listdir(directory) if os.path.isdir(directory) else []
 
 
 def _release(entries: Sequence[Entry], running: str) -> Tuple[int, int]:
@@ -129,5 +132,3 @@ def _put(place: str, text: Optional[str]) -> None:
         remove(place)
     else:
         write_atomic(place, text)
-
-

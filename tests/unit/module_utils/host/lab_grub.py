@@ -18,17 +18,17 @@ echo run >> {root}/runs
 cat > {root}/boot/grub/grub.cfg <<END
 ### BEGIN /etc/grub.d/10_linux ###
 menuentry 'DGX OS GNU/Linux' --class gnu-linux \\$menuentry_id_option 'gnulinux-simple-1234' {{
-	linux	/boot/vmlinuz-{release} root=UUID=1234 ro $GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT \\$vt_handoff
-	initrd	/boot/initrd.img
+{tab}linux{tab}/boot/vmlinuz-{release} root=UUID=1234 ro $GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT \\$vt_handoff
+{tab}initrd{tab}/boot/initrd.img
 }}
 submenu 'Advanced options' \\$menuentry_id_option 'gnulinux-advanced-1234' {{
-	menuentry 'DGX OS, with Linux (recovery mode)' \\$menuentry_id_option 'gnulinux-{release}-recovery-1234' {{
-		linux	/boot/vmlinuz-{release} root=UUID=1234 ro recovery nomodeset $GRUB_CMDLINE_LINUX
-	}}
+{tab}menuentry 'DGX OS, with Linux (recovery mode)' \\$menuentry_id_option 'gnulinux-{release}-recovery-1234' {{
+{tab}{tab}linux{tab}/boot/vmlinuz-{release} root=UUID=1234 ro recovery nomodeset $GRUB_CMDLINE_LINUX
+{tab}}}
 }}
 ### BEGIN /etc/grub.d/30_os-prober ###
 menuentry 'Other' --class other \\$menuentry_id_option 'osprober-gnulinux-simple-9' {{
-	linux	/vmlinuz-4.4 root=/dev/sdz1 quiet hugepages=7
+{tab}linux{tab}/vmlinuz-4.4 root=/dev/sdz1 quiet hugepages=7
 }}
 END
 """
@@ -44,9 +44,10 @@ class LabGrub:
         self.put("boot/grub/grub.cfg", "")
         self.put("proc/meminfo", "MemTotal: %d kB\nHugepagesize: 2048 kB\n" % (memory_gib * 1048576))
         self.put("proc/sys/kernel/osrelease", release + "\n")
-        self.put("usr/sbin/update-grub", UPDATE_GRUB.format(root=self.root, release=release))
+        self.put("usr/sbin/update-grub", UPDATE_GRUB.format(root=self.root, release=release, tab="\t"))
         os.chmod(self.path("usr/sbin/update-grub"), 0o755)
-        os.makedirs(self.path("etc/default/grub.d"))
+        for name in ("etc/default/grub.d", "sys/kernel/mm/hugepages/hugepages-2048kB", "sys/kernel/mm/hugepages/hugepages-1048576kB"):
+            os.makedirs(self.path(name))
         self.update_grub = [self.path("usr/sbin/update-grub")]
         subprocess.run(self.update_grub, check=True, timeout=20)
         self.reboot()

@@ -9,8 +9,7 @@ from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.grub import Wish, decide, parse_entries
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.grub_host import Host, carry_out, read
-
-from .lab_grub import LabGrub
+from ansible_collections.dgxops.fleet.tests.unit.module_utils.host.lab_grub import LabGrub
 
 PAGES = ["default_hugepagesz=1G", "hugepagesz=1G", "hugepages=96"]
 DROP_IN = "etc/default/grub.d/zz-dgxops.cfg"
@@ -247,8 +246,13 @@ def test_more_huge_pages_than_memory_are_refused(tmp_path):
     assert "asks for 96.0 GiB in huge pages, but this host has 64.0 GiB" in refused(lab, *PAGES)
 
 
+@pytest.mark.parametrize("parameters", [["hugepagesz=16M", "hugepages=4"], ["default_hugepagesz=16M"]])
+def test_pages_that_the_kernel_does_not_have_are_refused(lab, parameters):
+    assert "offers no pages of that size, but of 2048, 1048576 KiB" in refused(lab, *parameters)
+
+
 @pytest.mark.parametrize(("release", "parameters", "words"), [
-    ("5.15.0-1040-nvidia", ["hugepagesz=1G", "hugepages=0:48,1:40"], "read as 0 pages; this host boots 5.15. Ask for 88 in all"),
+    ("5.15.0-1040-nvidia", ["hugepagesz=1G", "hugepages=0:48,1:40"], "read as 0 pages; this host boots 5.15. Ask for hugepages=88"),
     ("4.15.0-55-generic", ["default_hugepagesz=1G", "hugepages=96"], "gives no pages at all on kernels before 5.8, and this host boots 4.15"),
 ])
 def test_what_an_older_kernel_would_read_otherwise_is_refused(tmp_path, release, parameters, words):

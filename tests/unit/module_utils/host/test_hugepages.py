@@ -24,8 +24,7 @@ from ansible_collections.dgxops.fleet.plugins.module_utils.host.hugepages import
     wanted_pages,
 )
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.hugepages_host import carry_out, read
-
-from .lab_kernel import GIB, LabKernel
+from ansible_collections.dgxops.fleet.tests.unit.module_utils.host.lab_kernel import GIB, LabKernel
 
 TMPFILES = "etc/tmpfiles.d/dgxops-hugepages.conf"
 RECORD = "var/backups/dgxops/hugepages.json"
@@ -200,7 +199,9 @@ def test_what_cannot_be_is_refused_in_words(kernel, pages, words):
         run(kernel, pages)
 
 
-@pytest.mark.parametrize(("written", "kib"), [("2M", 2048), ("2m", 2048), ("2MB", 2048), ("2MiB", 2048), (2048, 2048), ("1G", GIB), ("1048576", GIB), ("64kB", 64)])
+@pytest.mark.parametrize(("written", "kib"), [
+    ("2M", 2048), ("2m", 2048), ("2MB", 2048), ("2MiB", 2048), (2048, 2048), ("1G", GIB), ("1048576", GIB), ("64kB", 64),
+])
 def test_sizes_in_every_usual_spelling(written, kib):
     assert wanted_pages({written: {0: 1}}) == {Place(kib, 0): 1}
 

@@ -20,9 +20,8 @@ def unclear(text, name="A"):
 
 def shells_answer(text):
     """What a real shell makes of the variable A; None if it stops with an error, as update-grub then does."""
-    done = subprocess.run(
-        ["sh", "-ec", '. "$0"; printf "%s." "$A"', "/dev/stdin"], input=text.encode(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20
-    )
+    command = ["sh", "-ec", '. "$0"; printf "%s." "$A"', "/dev/stdin"]
+    done = subprocess.run(command, input=text.encode(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20, check=False)
     return done.stdout.decode()[:-1] if done.returncode == 0 else None
 
 
@@ -76,8 +75,8 @@ def test_what_only_a_shell_can_know_is_said_to_be_unclear(text, place):
 
 
 def test_other_variables_may_be_as_unclear_as_they_like():
-    settings_found = evaluate([Source("/f", 'GRUB_DISTRIBUTOR=`( . /etc/os-release; echo ${NAME:-Ubuntu} ) 2>/dev/null || echo Ubuntu`\nA="x"\n')], frozenset(["A"]))
-    assert settings_found.value("A") == "x" and not settings_found.unclear_places(["A"])
+    text = 'GRUB_DISTRIBUTOR=`( . /etc/os-release; echo ${NAME:-Ubuntu} ) 2>/dev/null || echo Ubuntu`\nA="x"\n'
+    assert value(text) == "x" and not unclear(text)
 
 
 def test_an_assignment_that_may_not_run_does_not_count():

@@ -1,0 +1,21 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Runs a module's main() in this process, with options as Ansible hands them over, and returns what it printed."""
+import contextlib
+import io
+import json
+from unittest import mock
+
+from ansible.module_utils import basic
+
+
+def run_module(main, options, check=False):
+    """The answer of a module; a failure is an answer too, with ``failed`` set."""
+    arguments = dict(options, _ansible_check_mode=check, _ansible_diff=True, _ansible_remote_tmp="/tmp")
+    data = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+    out = io.StringIO()
+    # _ANSIBLE_PROFILE is there since ansible-core 2.19, which will not read the arguments without it.
+    with mock.patch.object(basic, "_ANSIBLE_ARGS", data), mock.patch.object(basic, "_ANSIBLE_PROFILE", "legacy", create=True):
+        with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+            main()
+    return json.loads(out.getvalue().strip().splitlines()[-1])
