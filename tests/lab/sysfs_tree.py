@@ -12,7 +12,7 @@ in machines(); what nobody has published (the addresses of some bridges and driv
 import argparse
 import os
 import sys
-from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 GIB = 1024 * 1024
 
@@ -264,22 +264,27 @@ def machines() -> Dict[str, Callable[[], Machine]]:
 
 
 class _Tree:
-    """Files below a root; directories are made as needed."""
+    """Files below a root; directories are made as needed, each once, since there are thousands of files in few of them."""
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._made: Set[str] = set()
+
+    def _place(self, path: str) -> str:
+        directory, name = os.path.split(os.path.join(self.root, path))
+        if directory not in self._made:
+            os.makedirs(directory, exist_ok=True)
+            self._made.add(directory)
+        return os.path.join(directory, name)
 
     def write(self, path: str, content: object) -> None:
-        place = os.path.join(self.root, path)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        with open(place, "w", encoding="utf-8") as handle:
-            handle.write("{0}\n".format(content))
+        descriptor = os.open(self._place(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.write(descriptor, "{0}\n".format(content).encode("utf-8"))
+        os.close(descriptor)
 
     def link(self, path: str, target: str) -> None:
         """A relative link at ``path`` to ``target``, both below the root, as sysfs makes them."""
-        place = os.path.join(self.root, path)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        os.symlink(os.path.relpath(os.path.join(self.root, target), os.path.dirname(place)), place)
+        os.symlink(os.path.relpath("/" + target, "/" + os.path.dirname(path)), self._place(path))
 
 
 def write(machine: Machine, root: str) -> str:
@@ -367,7 +372,7 @@ def _write_nodes(tree: _Tree, machine: Machine) -> None:
         place = "sys/devices/system/node/node%d/" % node
         _write_set(tree, machine, place + "cpu", "cpu", [thread.id for thread in machine.threads if thread.online and thread.node == node])
         tree.write(place + "meminfo", "Node %d MemTotal:       %d kB\nNode %d MemFree:        %d kB" % (
-            node, machine.memory_kib[node], node, machine.memory_kib[node] // 2))
+            node, machine.memory_kib[node], node, machine.memory_kib[node] * 49 // 50))
         row = (machine.distances or {}).get(node, [10 if other == position else 20 for other in range(len(numbers))])
         tree.write(place + "distance", " ".join("%d" % value for value in row))
         for size, (total, free) in pages[node].items():
@@ -376,7 +381,10 @@ def _write_nodes(tree: _Tree, machine: Machine) -> None:
 
 def _write_pool(tree: _Tree, place: str, total: int, free: int) -> None:
     tree.write(place + "nr_hugepages", total)
-    tree.write(place + "free_hugepages", free)
+    if free == total:  # nothing runs on this machine: what is set aside is free, also when the collection changes it
+        tree.link(place + "free_hugepages", place + "nr_hugepages")
+    else:
+        tree.write(place + "free_hugepages", free)
 
 
 def _write_card(tree: _Tree, card: Card) -> None:

@@ -6,12 +6,24 @@ import pytest
 from ansible_collections.dgxops.fleet.tests.lab import sysfs_tree
 
 
+@pytest.fixture(scope="session")
+def known(tmp_path_factory):
+    """The named machines, each written once for all tests that only read it."""
+    written = {}
+
+    def write(name):
+        if name not in written:
+            written[name] = sysfs_tree.write(sysfs_tree.machines()[name](), str(tmp_path_factory.mktemp("hosts") / name))
+        return written[name]
+
+    return write
+
+
 @pytest.fixture
-def simulated(tmp_path):
-    """Writes a machine (or the one of a name) below a fresh root and returns the root."""
+def simulated(tmp_path, known):
+    """The root of a machine: a name gives one that others read too, a description one of the test's own."""
 
     def write(machine):
-        known = sysfs_tree.machines()
-        return sysfs_tree.write(known[machine]() if isinstance(machine, str) else machine, str(tmp_path / "host"))
+        return known(machine) if isinstance(machine, str) else sysfs_tree.write(machine, str(tmp_path / "host"))
 
     return write

@@ -86,7 +86,7 @@ def capabilities_of(machine):
 @pytest.mark.parametrize("name", ["dgx-1", "dgx-2", "dgx-a100", "dgx-h100", "power9"])
 def test_both_readers_tell_of_the_same_host(simulated, name):
     machine = sysfs_tree.machines()[name]()
-    by_sysfs, by_libvirt = Topology.from_sysfs(simulated(machine)), Topology.from_capabilities(capabilities_of(machine))
+    by_sysfs, by_libvirt = Topology.from_sysfs(simulated(name)), Topology.from_capabilities(capabilities_of(machine))
     assert by_libvirt == Topology(by_sysfs.cpus, by_sysfs.nodes)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.drives import Drive, read_drives
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.sysfs import Sysfs
+from ansible_collections.dgxops.fleet.tests.lab import sysfs_tree
 
 
 def test_a_dgx_2_has_two_small_drives_and_eight_large_ones(simulated):
@@ -34,7 +35,7 @@ def test_the_volumes_of_a_dgx_1_are_scsi_disks_of_its_controller(simulated):
 
 
 def test_an_nvme_drive_has_an_id_also_before_udev_made_the_link(simulated):
-    root = simulated("dgx-2")
+    root = simulated(sysfs_tree.dgx_2())
     for name in os.listdir(os.path.join(root, "dev/disk/by-id")):
         os.unlink(os.path.join(root, "dev/disk/by-id", name))
     assert read_drives(Sysfs(root), [0, 1])[0].id == "nvme-SAMSUNG_MZ1LW960HMJP-00003_S2XXNX0K000001"
