@@ -23,6 +23,7 @@ options:
         indices or a number of GPUs.
       - Each may set C(pinning) (V(core), V(thread) or V(none)), C(emulator) (V(same_node), V(none) or a CPU list), C(iothreads),
         C(hugepages) (V(none), V(2M) or V(1G)), C(numa) (V(auto) or V(none)), C(max_nodes) and C(beyond_gpu_nodes).
+      - A guest that is pinned already may bring its C(vcpupin) and C(cells); see C(pinned) and C(move) of O(policy).
       - Left out, C(pinning) is V(core) where the vCPUs fill whole cores and V(thread) elsewhere, C(emulator) V(same_node), C(numa) V(auto),
         C(iothreads) V(0) and C(hugepages) V(none).
     type: list

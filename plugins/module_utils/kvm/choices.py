@@ -21,7 +21,7 @@ class Site(NamedTuple):
 def sites(room: Room, guest: Guest, required: Set[int], enough: "Enough") -> Iterator[Site]:
     """All sites for a guest, best first. ``required`` nodes must be among those of a site; ``enough`` tells hopeless sets apart early."""
     for gpus in gpu_sets(room, guest):
-        anchored = {room.gpu_nodes[index] for index in gpus} & set(room.memory)
+        anchored = set(room.nodes_of_gpus(gpus))
         for nodes in _node_sets(room, guest, anchored, enough):
             if required <= set(nodes):
                 yield Site(gpus, nodes)
@@ -67,8 +67,9 @@ def _node_sets(room: Room, guest: Guest, anchored: Set[int], enough: Enough) -> 
 def _fewest(room: Room, nodes: Sequence[int], most: int, enough: Enough) -> Iterator[Tuple[int, ...]]:
     unclaimed = dict.fromkeys(room.memory, 0)
     for index in room.free_gpus():
-        if room.gpu_nodes[index] in unclaimed:
-            unclaimed[room.gpu_nodes[index]] += 1
+        node = room.gpu_nodes[index]
+        if node is not None:
+            unclaimed[node] += 1
 
     def badness(chosen: Tuple[int, ...]) -> Tuple[int, int, int, Tuple[int, ...]]:
         """Far apart is worst; then taking CPUs beside GPUs that nobody has yet; then leaving much unused where little would do."""

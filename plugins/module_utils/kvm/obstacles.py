@@ -74,11 +74,11 @@ def emulator_obstacle(room: Room, guest: Guest) -> Optional[Obstacle]:
 def why_nowhere(room: Room, guest: Guest, pinning: str) -> Obstacle:
     """What stands in the way at the best that the guest could have hoped for: the roomiest of the nodes it may use."""
     gpus = next(iter(gpu_sets(room, guest)), ())
-    near = sorted({room.gpu_nodes[index] for index in gpus} & set(room.memory))
+    near = room.nodes_of_gpus(gpus)
     allowed = near if near and not guest.beyond_gpu_nodes else sorted(room.memory)
     fed = [node for node in allowed if room.memory[node] or guest.numa == "none" or not guest.memory_kib]
     widths = [1]
-    if pinning == "core":
+    if pinning == "core" and room.widths:
         capacity = {width: width * sum(room.cores(node, width) for node in fed) for width in room.widths}
         widths = [width for width in room.widths if capacity[width] and guest.vcpus % width == 0]
         best = max(room.widths, key=lambda width: (capacity[width], -width))

@@ -34,16 +34,16 @@ def plan(topology: Topology, guests: Iterable[Mapping[str, Any]], policy: Option
     ``guests`` have ``name``, ``vcpus``, ``memory_kib`` (or ``memory: 96G``), ``gpus`` (indices, or a count), and optionally ``pinning``,
     ``emulator``, ``iothreads``, ``hugepages``, ``numa``, ``max_nodes`` and ``beyond_gpu_nodes``; ``policy`` gives their defaults, and
     ``reserved_cores`` (per node), ``reserved_memory_kib`` (per node), ``pinned`` (guests with their ``vcpupin``) and ``move``.
+    A guest that is pinned already may bring its ``vcpupin`` and ``cells`` itself.
     Raises :class:`FleetError` for input that cannot be understood; what cannot be placed is a :class:`Refusal` in the plan.
     """
     rules = read_policy(policy)
-    wanted = read_guests(guests, policy)
-    return _Planner(topology, wanted, rules).plan()
+    wanted, brought = read_guests(guests, policy)
+    return _Planner(topology, wanted, rules.with_pinned(brought)).plan()
 
 
 class _Planner:
     def __init__(self, topology: Topology, guests: List[Guest], policy: Policy) -> None:
-        self.topology = topology
         self.policy = policy
         self.present = {guest.name: guest for guest in policy.pinned}
         self.guests = [self._with_present_gpus(guest) for guest in guests]
@@ -86,7 +86,7 @@ class _Planner:
     def _make_way(self, stranger: Pinned) -> None:
         """Leave the CPUs of a guest that is not planned here alone; a pin as wide as a node reserves nothing, for it binds nothing."""
         cpus = stranger.cpus
-        wide = sorted(node for node in self.room.memory if self.topology.cpus_of_node(node) and self.topology.cpus_of_node(node) <= cpus)
+        wide = sorted(node for node, local in self.room.cpus_of.items() if local and local <= cpus)
         if wide and len(cpus) > len(stranger.pins):
             self.warnings.append(
                 "{0} may run on all CPUs of node {1}: its pins ({2}) reserve nothing.".format(stranger.name, cpuset.show(wide), cpuset.show(cpus))
@@ -194,7 +194,7 @@ class _Planner:
         obstacle = gpus_obstacle(self.room, guest)
         if obstacle:
             return obstacle.message
-        near = {self.room.gpu_nodes[index] for index in gpus} & set(self.room.memory)
+        near = set(self.room.nodes_of_gpus(gpus))
         if near and not set(nodes) <= near and not guest.beyond_gpu_nodes:
             return "they are on node {0}, but its GPUs are on node {1}.".format(cpuset.show(nodes), cpuset.show(near))
         if guest.max_nodes and len(nodes) > guest.max_nodes:
@@ -309,7 +309,7 @@ class _Planner:
         """
         nearby = self.room.free_on(seat.site.nodes) or self.room.reserved_on(seat.site.nodes) or sorted(own)
         if not nearby:
-            nearby = sorted(cpu for node in seat.site.nodes for cpu in self.topology.cpus_of_node(node))
+            nearby = sorted(cpu for node in seat.site.nodes for cpu in self.room.cpus_of[node])
         named = tuple(sorted(guest.emulator_cpus))
         emulator = named or (() if guest.emulator == "none" else tuple(nearby))
         return emulator, tuple(named or nearby)

@@ -71,6 +71,12 @@ class Policy(NamedTuple):
         """How many cores of a node the host keeps to itself."""
         return self.reserved_cores.get(node, self.reserved_cores.get(None, 0))
 
+    def with_pinned(self, brought: Iterable[Pinned]) -> "Policy":
+        """The policy with the pins that guests brought themselves, which count before those listed here."""
+        every = {guest.name: guest for guest in self.pinned}
+        every.update({guest.name: guest for guest in brought})
+        return self._replace(pinned=tuple(every[name] for name in sorted(every)))
+
 
 #: What a guest gets unless it or the policy says otherwise. Pinning None is *core* where the vCPUs fill whole cores, *thread* elsewhere:
 #: an odd vCPU would leave half a core to a stranger (section 12.2.3, *1-GPU VMs*).
@@ -83,7 +89,7 @@ GUEST_DEFAULTS: Dict[str, Any] = {
     "max_nodes": None,
     "beyond_gpu_nodes": False,
 }
-_GUEST_KEYS = ("name", "gpus", "vcpus", "memory_kib", "memory") + tuple(GUEST_DEFAULTS)
+_GUEST_KEYS = ("name", "gpus", "vcpus", "memory_kib", "memory", "vcpupin", "cells") + tuple(GUEST_DEFAULTS)
 _POLICY_KEYS = tuple(GUEST_DEFAULTS) + ("reserved_cores", "reserved_memory_kib", "move", "pinned")
 
 
@@ -115,17 +121,23 @@ def read_policy(given: Optional[Mapping[str, Any]]) -> Policy:
     )
 
 
-def read_guests(given: Any, policy: Optional[Mapping[str, Any]]) -> List[Guest]:
-    """The guests, by name; what one leaves out is the policy's, then :data:`GUEST_DEFAULTS`."""
+def read_guests(given: Any, policy: Optional[Mapping[str, Any]]) -> Tuple[List[Guest], List[Pinned]]:
+    """The guests, by name, and the pins that some bring; what a guest leaves out is the policy's, then :data:`GUEST_DEFAULTS`."""
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
         raise FleetError("guests is {0!r}, but a list of guests is expected, such as [{{name: a, gpus: 2, vcpus: 10, memory: 96G}}].".format(given))
     defaults = dict(GUEST_DEFAULTS, **_defaults({} if policy is None else policy))
-    guests = [_read_guest(entry, "guests[{0}]".format(at), defaults) for at, entry in enumerate(given)]
+    entries = list(given)
+    guests = [_read_guest(entry, "guests[{0}]".format(at), defaults) for at, entry in enumerate(entries)]
     names = [guest.name for guest in guests]
     for name in names:
         if names.count(name) > 1:
             raise FleetError("The guest {0} is listed {1} times. Give each guest one name of its own.".format(name, names.count(name)))
-    return sorted(guests, key=lambda guest: guest.name)
+    brought = [
+        _read_pinned_guest(dict(entry, gpus=guest.gpus or ()), "guest {0}: ".format(guest.name))
+        for guest, entry in zip(guests, entries)
+        if entry.get("vcpupin")
+    ]
+    return sorted(guests, key=lambda guest: guest.name), brought
 
 
 def _read_guest(given: Any, place: str, defaults: Mapping[str, Any]) -> Guest:

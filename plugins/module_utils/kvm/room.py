@@ -5,7 +5,7 @@
 Only this file knows who holds which CPU. Choosing never changes anything; ``take`` and its kin do. Cores are kept in order and only
 ever leave, so that the cost of a plan grows with the CPUs it hands out, not with guests times CPUs.
 """
-from typing import Dict, FrozenSet, Iterable, List, Mapping, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..host.topology import Topology
 
@@ -24,8 +24,12 @@ class Room:
     def __init__(self, topology: Topology, kept_cores: Mapping[int, int], kept_memory_kib: int, kept_cpus: FrozenSet[int]) -> None:
         self.topology = topology
         self.memory: Dict[int, int] = {node.id: max(0, node.memory_kib - kept_memory_kib) for node in topology.nodes}
-        self.node_of: Dict[int, int] = {cpu.id: cpu.node for cpu in topology.online if cpu.node in self.memory}
-        self.gpu_nodes: Dict[int, int] = {gpu.index: gpu.node for gpu in topology.gpus}
+        self.node_of: Dict[int, int] = {cpu.id: node for cpu in topology.online for node in [self._known(cpu.node)] if node is not None}
+        #: All CPUs of each node that are online, whoever has them.
+        self.cpus_of: Dict[int, Set[int]] = {node: set() for node in self.memory}
+        for cpu, node in self.node_of.items():
+            self.cpus_of[node].add(cpu)
+        self.gpu_nodes: Dict[int, Optional[int]] = {gpu.index: self._known(gpu.node) for gpu in topology.gpus}
         self.gpu_holder: Dict[int, str] = {}
         self.holder: Dict[int, str] = {}
         self.reserved: Set[int] = set()
@@ -37,6 +41,12 @@ class Room:
         self._loose: Dict[int, Dict[int, None]] = {node: {} for node in self.memory}
         self._list_cores(topology, kept_cores)
         self._discard(cpu for cpu in kept_cpus if cpu in self.node_of)
+
+    def _known(self, node: int) -> Optional[int]:
+        """The node, if the host has it; where there is only one, what names none is on that."""
+        if node in self.memory:
+            return node
+        return next(iter(self.memory)) if len(self.memory) == 1 else None
 
     def _list_cores(self, topology: Topology, kept_cores: Mapping[int, int]) -> None:
         caches = {cpu.id: (cpu.die, -1 if cpu.l3 is None else cpu.l3) for cpu in topology.online}
@@ -57,6 +67,10 @@ class Room:
             self._whole[node].setdefault(width, {}).setdefault(caches[first], {})[core] = None
             self._count[node][width] = self._count[node].get(width, 0) + 1
         self._group = caches
+
+    def nodes_of_gpus(self, gpus: Iterable[int]) -> List[int]:
+        """The nodes of these GPUs, as far as they are known, ascending."""
+        return sorted({node for node in (self.gpu_nodes[index] for index in gpus) if node is not None})
 
     @property
     def widths(self) -> List[int]:

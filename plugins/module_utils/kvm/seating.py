@@ -25,7 +25,7 @@ def threads_for(room: Room, guest: Guest, node: int, pinning: str) -> int:
         return max((width * room.cores(node, width) for width in room.widths if guest.vcpus % width == 0), default=0)
     if pinning == "thread":
         return room.threads(node)
-    return guest.vcpus if room.topology.cpus_of_node(node) else 0
+    return guest.vcpus if room.cpus_of[node] else 0
 
 
 def sit(room: Room, guest: Guest, site: Site, pinning: str) -> Union[Seat, str]:

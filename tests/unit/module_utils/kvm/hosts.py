@@ -48,7 +48,7 @@ def topologies(draw, most_cores=6):
             number = at * smt + thread if adjacent else thread * len(places) + at
             cpus.append(
                 {
-                    "id": base + number * draw(st.sampled_from([1])),
+                    "id": base + number,
                     "socket": socket,
                     "core": part * cores + core,
                     "node": sorted(node_ids)[socket * per_socket + part],
@@ -65,6 +65,9 @@ def topologies(draw, most_cores=6):
     holes = draw(st.sets(st.integers(0, len(cpus) - 1), max_size=len(cpus) // 4))
     kept = [cpu for at, cpu in enumerate(cpus) if at not in holes]
     cpus = kept if any(cpu.get("online", True) for cpu in kept) else cpus
+    if draw(st.integers(0, 9)) == 0:  # firmware that names no node for some CPUs
+        for cpu in cpus[:draw(st.integers(1, len(cpus)))]:
+            cpu["node"] = -1
     nodes = [{"id": node, "memory_kib": draw(st.sampled_from([0, 4 * GIB, 64 * GIB, 64 * GIB + 12345, 700 * GIB]))} for node in sorted(node_ids)]
     where = draw(st.lists(st.sampled_from([-1] + sorted(node_ids)), max_size=8))
     gpus = [{"pci": "0000:{0:02x}:00.0".format(16 + at), "kind": "gpu", "index": at, "node": node} for at, node in enumerate(where)]

@@ -12,7 +12,8 @@ def broken_rules(topology, guests, policy, plan):
     answered = sorted(list(placed) + [refusal["guest"] for refusal in plan["refused"]])
     if answered != sorted(asked):
         found.append("rule 7: asked for {0}, answered for {1}".format(sorted(asked), answered))
-    node_of = {cpu.id: cpu.node for cpu in topology.online}
+    alone = topology.nodes[0].id if len(topology.nodes) == 1 else -1
+    node_of = {cpu.id: alone if cpu.node == -1 else cpu.node for cpu in topology.online}
     siblings = {cpu.id: cpu.siblings for cpu in topology.online}
     found += _cpus(placed, siblings)
     for guest in placed.values():
@@ -24,7 +25,7 @@ def broken_rules(topology, guests, policy, plan):
 
 
 def _cpus(placed, siblings):
-    found, user_of, core_user = [], {}, {}
+    found, user_of = [], {}
     for name, guest in placed.items():
         for vcpu, cpu in guest["vcpupin"].items():
             if cpu in user_of:
@@ -45,7 +46,7 @@ def _cpus(placed, siblings):
                 for sibling in siblings[cpu]:
                     if user_of.get(sibling, name) != name:
                         found.append("rule 1: the core of CPU {0} serves {1} and {2}".format(cpu, name, user_of[sibling]))
-    return found + core_user.get("", [])
+    return found
 
 
 def _shape(guest, asked):

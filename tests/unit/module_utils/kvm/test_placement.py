@@ -187,6 +187,26 @@ def test_present_pins_stay_where_nothing_is_asked_of_them():
     assert (guest["kept"], guest["pinning"], guest["topology"]["threads"]) == (True, "thread", 1)
 
 
+def test_a_guest_may_bring_its_pins_itself():
+    guest = only({"name": "a", "gpus": [0, 1], "vcpus": 10, "memory": "8G", "vcpupin": NVIDIA_VM})
+    assert (guest["vcpupin"], guest["kept"]) == (NVIDIA_VM, True)
+
+
+def test_cpus_that_name_no_node_are_on_the_only_one():
+    cpus = [{"id": number, "socket": 0, "core": number // 2, "node": -1} for number in range(4)]
+    topology = Topology.from_dict({"cpus": cpus, "nodes": [{"id": 0, "memory_kib": 8 * GIB}]})
+    for pinning in ("core", "none"):
+        plan = placement.plan(topology, [{"name": "a", "vcpus": 2, "memory": "1G", "pinning": pinning}], {}).to_dict()
+        assert plan["guests"][0]["nodes"] == [0]
+
+
+def test_cpus_that_name_no_node_of_several_are_left_alone():
+    cpus = [{"id": number, "socket": 0, "core": number // 2, "node": -1} for number in range(4)]
+    topology = Topology.from_dict({"cpus": cpus, "nodes": [{"id": 0, "memory_kib": 8 * GIB}, {"id": 1, "memory_kib": 8 * GIB}]})
+    plan = placement.plan(topology, [{"name": "a", "vcpus": 2, "memory": "1G"}], {}).to_dict()
+    assert plan["refused"][0]["message"] == "a finds no free CPU with memory beside it: node 0-1 has none."
+
+
 def test_present_pins_that_break_what_is_asked_move_only_with_consent():
     asked = {"name": "a", "gpus": [0, 1], "vcpus": 10, "memory": "8G", "pinning": "core"}
     refused = refusal(asked, pinned={"a": {"vcpupin": NVIDIA_VM}})
