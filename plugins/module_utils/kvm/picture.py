@@ -154,7 +154,7 @@ def _facts(guest: Mapping[str, Any], canvas: Canvas) -> Tuple[str, ...]:
         "x".join(str(int(topology[key])) for key in ("sockets", "cores", "threads") if key in topology) or "-",
         "{0} GiB{1}".format(_gib(memory), "" if pages == "none" else " in {0}".format(pages)) if memory else "-",
         canvas.short(cpuset.show(int(node) for node in guest.get("nodes") or []), 11) or "-",
-        canvas.short(cpuset.show(_cpus([guest.get("emulatorpin") or ""])), 15) or "anywhere",
+        canvas.short(cpuset.show(_cpus([guest.get("emulatorpin") or ""])), 14) or "anywhere",
         "{0} on {1}".format(iothreads, canvas.short(threads_on, 12) or "any CPU") if iothreads else "-",
     )
 
@@ -329,7 +329,7 @@ class _Picture:
             return [" no guests"]
         mark = max(len(tenant.look.sign) for tenant in tenants)
         widths = [max(map(len, texts)) for texts in zip(_HEADINGS, *(tenant.facts for tenant in tenants))]
-        while len(widths) > 3 and mark + sum(widths) + 2 * len(widths) + 2 > self.canvas.width:
+        while len(widths) > 3 and mark + 1 + sum(widths) + 2 * len(widths) > self.canvas.width:
             widths.pop()
 
         def line(texts: Sequence[str]) -> str:

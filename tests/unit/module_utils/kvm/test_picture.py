@@ -128,6 +128,7 @@ def test_a_refusal_is_part_of_the_picture():
     assert "0 guests (1 more refused)" in text
     assert " no guests" in text.splitlines()
     assert re.search(r"refused: big asks for 50 vCPUs.*48 vCPUs would\s+fit", text, re.DOTALL)
+    assert " refused: a is running." in picture.draw(dgx2(), {"guests": [], "refused": ["a is running."]}).splitlines()
 
 
 def test_more_guests_than_letters_get_two_letters_each():
@@ -203,7 +204,7 @@ def test_colours_and_ascii_change_nothing_but_looks(data):
         {"guests": [{"name": "a", "gpus": ["x"]}]},
         {"guests": [{"name": "a", "cells": [{"node": 0}]}]},
         {"guests": [{"name": "a", "memory_kib": "much"}]},
-        {"guests": [], "refused": ["a"]},
+        {"guests": [], "refused": [{"guest": "a"}]},
         {"guests": [], "host": "none"},
     ],
 )
