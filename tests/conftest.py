@@ -12,6 +12,8 @@ import sys
 import types
 from typing import List
 
+import pytest
+
 try:
     import hypothesis
 except ImportError:
@@ -51,7 +53,16 @@ def _make_importable() -> None:
     _put_in_place(collection, [CHECKOUT])
 
 
+def _make_test_directories_packages() -> None:
+    """Let a test import a helper beside it by ``from .hosts import dgx2``, as the pytest of newer Pythons does by itself."""
+    for directory, children, _files in os.walk(os.path.join(CHECKOUT, "tests")):
+        children[:] = [child for child in children if child.isidentifier() and child != "__pycache__"]
+        _put_in_place(os.path.relpath(directory, CHECKOUT).replace(os.sep, "."), [directory])
+
+
 _make_importable()
+if int(pytest.__version__.split(".")[0]) < 8:
+    _make_test_directories_packages()
 
 if hypothesis is not None:
     # A busy machine is no defect: examples are not timed, only counted.
