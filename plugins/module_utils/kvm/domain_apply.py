@@ -70,11 +70,11 @@ class Work:
             # Undone after the definition, so that the guest comes back with its old configuration.
             self._later("the start of {0}".format(found.name), lambda: self._ensure_running(found.uuid))
         if change.after is not None:
-            self._later("the configuration of {0}".format(found.name), lambda: self.client.define(found.inactive, validate=False))
             try:
                 self.client.define(change.after, self.validate)
             except FleetError as error:
                 raise FleetError("Domain {0}: {1}".format(found.name, error.message), domain=found.name, **error.details)
+            self._later("the configuration of {0}".format(found.name), lambda: self.client.define(found.inactive, validate=False))
 
     def _shut_down(self, changes: Sequence[Change]) -> None:
         for change in changes:

@@ -104,13 +104,17 @@ def decide(found: Sequence[Found], wanted: Optional[Sequence[Settings]], host: H
 
 def _refuse_if_running(changes: Iterable[Change], when_running: str) -> None:
     running = [change for change in changes if change.found.active is not None and change.after is not None]
-    if running and when_running == "refuse":
-        raise FleetError(
-            "{0} running, and the configuration has to change: {1}. Nothing was changed. Shut the guest down, or set when_running to next_boot "
-            "(in force when it is next started), live (what can be, at once) or restart (shut down and start it now).".format(
-                "Domain {0} is".format(running[0].found.name) if len(running) == 1 else "{0} domains are".format(len(running)),
-                "; ".join("{0} ({1})".format(change.found.name, ", ".join(change.settings)) for change in running)),
-            running=[change.found.name for change in running])
+    if not running or when_running != "refuse":
+        return
+    what = [(change.found.name, ", ".join(change.settings)) for change in running]
+    if len(what) == 1:
+        blame = "Domain {0} is running, and its configuration has to change ({1})".format(*what[0])
+    else:
+        listed = "; ".join("{0} ({1})".format(*entry) for entry in what)
+        blame = "{0} domains are running, and their configuration has to change: {1}".format(len(what), listed)
+    raise FleetError(
+        blame + ". Nothing was changed. Shut the guest down, or set when_running to next_boot (in force when it is next started), "
+        "live (what can be, at once) or restart (shut down and start it now).", running=[name for name, _settings in what])
 
 
 def _make(found: Found, settings: Settings, host: Host, when_running: str) -> Change:

@@ -5,7 +5,7 @@
 minidom and not ElementTree, which loses comments and renames the prefixes of namespaces it does not know.
 """
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence
-from xml.dom import minidom
+from xml.dom import expatbuilder, minidom
 from xml.dom.minidom import Element
 from xml.parsers.expat import ExpatError
 
@@ -24,7 +24,7 @@ class XmlDocument:
     def __init__(self, text: str, title: str = "The XML") -> None:
         """Parse ``text``; ``title`` names the document in errors. Raises :class:`FleetError` if it is not well-formed."""
         try:
-            self._tree = minidom.parseString(text)
+            self._tree = parse(text)
         except (ExpatError, UnicodeError, ValueError) as error:
             raise FleetError("{0} is not well-formed XML: {1}.".format(title, error))
         self.title = title
@@ -38,7 +38,7 @@ class XmlDocument:
     def text(self) -> str:
         """The document as it is now: the very text it was made from as long as nothing differs from it."""
         now = serialize(self._tree)
-        return self.given if now == serialize(minidom.parseString(self.given)) else now
+        return self.given if now == serialize(parse(self.given)) else now
 
     def add(
         self, parent: Element, tag: str, attributes: Optional[Mapping[str, object]] = None, text: str = "", index: Optional[int] = None
@@ -91,6 +91,11 @@ class XmlDocument:
     def adopt(self, element: Element) -> Element:
         """A copy of an element of another document, for use in this one."""
         return self._tree.importNode(element, True)
+
+
+def parse(text: str) -> minidom.Document:
+    """A tree without interpreted namespaces: prefixes are part of the names, and their declarations stay where they were written."""
+    return expatbuilder.parseString(text, namespaces=False)
 
 
 def elements(parent: Element, tag: Optional[str] = None) -> List[Element]:
