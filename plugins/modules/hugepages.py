@@ -161,7 +161,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.errors import errors_reported_by
 from ..module_utils.host.hugepages import TMPFILES, Wish, decide, results, show_size, unmounted, wanted_pages
-from ..module_utils.host.hugepages_host import Kernel, carry_out, read
+from ..module_utils.host.hugepages_host import Kernel, carry_out, read, users_of_pages
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -184,7 +184,7 @@ def main() -> None:
         present = module.params["state"] == "present"
         wish = Wish(wanted_pages(module.params["pages"]) if present else {}, module.params["persistent"], module.params["shrink_in_use"])
         before = now = read(kernel)
-        change = decide(wish, before)
+        change = decide(wish, before, users=lambda: users_of_pages(kernel))
         if not module.check_mode:
             carry_out(change, kernel, before.by_node)
             now = read(kernel)

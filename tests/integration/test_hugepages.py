@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.hugepages import TMPFILES, Place, Wish, decide, directory_of
-from ansible_collections.dgxops.fleet.plugins.module_utils.host.hugepages_host import Kernel, carry_out, read
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.hugepages_host import Kernel, carry_out, read, users_of_pages
 
 SIZE = 2048
 #: Maps the pages it is told to, uses them and waits until its input is closed.
@@ -59,9 +59,10 @@ def kernel(tmp_path):
 
 
 def run(kernel, count, **options):
-    """Set node 0 to a number of pages beyond those that were there (None: give back); returns the change."""
+    """Set the pages of node 0 (None: give back what was there); returns the change."""
     found = read(kernel)
-    change = decide(Wish({} if count is None else {Place(SIZE, 0): count}, **options), found)
+    wish = Wish({} if count is None else {Place(SIZE, 0): count}, **options)
+    change = decide(wish, found, users=lambda: users_of_pages(kernel))
     carry_out(change, kernel, found.by_node)
     return change
 

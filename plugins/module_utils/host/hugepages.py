@@ -7,11 +7,13 @@ node's nr_hugepages always succeeds; what came of it has to be read back. What i
 then calls it surplus, and takes it back when it is freed.
 """
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from .errors import FleetError
 from .files import Diff
 from .kernel import size_kib
+
+_NUMBER = re.compile(r"\d+\Z", re.ASCII)
 
 # Below the root of the host.
 NODES = "sys/devices/system/node"
@@ -63,7 +65,6 @@ class Found(NamedTuple):
     memory: Mapping[int, Memory]
     by_node: bool
     mounts: Optional[Mapping[int, str]]
-    users: Sequence[str] = ()
     record: Mapping[Place, int] = {}
     persisted: Optional[str] = None
 
@@ -166,11 +167,11 @@ def wanted_pages(given: Any) -> Dict[Place, int]:
         raise FleetError("pages is {0!r}. {1}".format(given, shape))
     wanted: Dict[Place, int] = {}
     for size, nodes in given.items():
-        kib = int(size) if str(size).isdigit() else size_kib(re.sub(r"(?i)(?<=[kmg])i?b\Z", "", str(size)), "pages[{0}]".format(size))
+        kib = int(size) if _NUMBER.match(str(size)) else size_kib(re.sub(r"(?i)(?<=[kmg])i?b\Z", "", str(size)), "pages[{0}]".format(size))
         if not isinstance(nodes, Mapping):
             raise FleetError("pages[{0}] is {1!r}, but should say how many pages each node gets. {2}".format(size, nodes, shape))
         for node, count in nodes.items():
-            if not str(node).isdigit() or isinstance(count, (bool, float)) or not str(count).isdigit():
+            if not _NUMBER.match(str(node)) or isinstance(count, bool) or not _NUMBER.match(str(count)):
                 raise FleetError("pages[{0}][{1}] is {2!r}, which is no number of pages. {3}".format(size, node, count, shape))
             place = Place(kib, int(node))
             if place in wanted:
@@ -179,8 +180,11 @@ def wanted_pages(given: Any) -> Dict[Place, int]:
     return wanted
 
 
-def decide(wish: Wish, found: Found) -> Change:
-    """The way to the wanted counts; raises :class:`FleetError` before anything that cannot work or would take pages from a program."""
+def decide(wish: Wish, found: Found, users: Callable[[], Sequence[str]] = tuple) -> Change:
+    """The way to the wanted counts; raises :class:`FleetError` before anything that cannot work or would take pages from a program.
+
+    ``users`` finds out who uses huge pages; it is asked only where that is what is in the way.
+    """
     for place, count in sorted(wish.pages.items()):
         _check_place(place, count, found)
     counts = dict(found.record)
@@ -189,7 +193,7 @@ def decide(wish: Wish, found: Found) -> Change:
         Step(place, found.pools[place].kept, count) for place, count in counts.items() if place in found.pools and found.pools[place].kept != count
     ]
     if not wish.shrink_in_use:
-        _check_use(steps, found)
+        _check_use(steps, found, users)
     _check_memory(steps, found)
     record = {step.place: step.before for step in steps}
     record.update(found.record)
@@ -229,14 +233,13 @@ def _check_place(place: Place, count: int, found: Found) -> None:
     raise FleetError("Node {0} has no memory of its own, so it cannot hold {1} pages of {2}.".format(place.node, count, show_size(place.size_kib)))
 
 
-def _check_use(steps: Sequence[Step], found: Found) -> None:
-    who = " In use by: {0}.".format("; ".join(found.users)) if found.users else ""
-    remedy = "Stop the guests that use them first, or set shrink_in_use: true to have the kernel take each page when it is freed."
+def _check_use(steps: Sequence[Step], found: Found, users: Callable[[], Sequence[str]]) -> None:
     for step in steps:
-        if step.after < found.pools[step.place].in_use and step.after < step.before:
+        in_use = found.pools[step.place].in_use
+        if step.after < min(step.before, in_use):
             raise FleetError(
-                "Node {0} has {1} pages of {2}, {3} of them in use, and is to have {4}. Nothing was changed.{5} {6}".format(
-                    step.place.node, step.before, show_size(step.place.size_kib), found.pools[step.place].in_use, step.after, who, remedy
+                "Node {0} has {1} pages of {2}, {3} of them in use, and is to have {4}. {5}".format(
+                    step.place.node, step.before, show_size(step.place.size_kib), in_use, step.after, _how_to_free(users())
                 )
             )
     for size in found.sizes:
@@ -244,9 +247,16 @@ def _check_use(steps: Sequence[Step], found: Found) -> None:
         free = sum(pool.free for place, pool in found.pools.items() if place.size_kib == size)
         if lost > 0 and free - lost < found.reserved.get(size, 0):
             raise FleetError(
-                "Of the {0} free pages of {1}, {2} are reserved for a program that has not used them yet; {3} cannot be taken away. "
-                "Nothing was changed.{4} {5}".format(free, show_size(size), found.reserved[size], lost, who, remedy)
+                "Of the {0} free pages of {1}, {2} are reserved for a program that has not used them yet; {3} cannot be taken away. {4}".format(
+                    free, show_size(size), found.reserved[size], lost, _how_to_free(users())
+                )
             )
+
+
+def _how_to_free(users: Sequence[str]) -> str:
+    return "Nothing was changed. {0}Stop what uses them first, or set shrink_in_use: true to have the kernel take each page when it is freed.".format(
+        "In use by: {0}. ".format("; ".join(users)) if users else ""
+    )
 
 
 def _check_memory(steps: Sequence[Step], found: Found) -> None:
@@ -264,6 +274,7 @@ def _check_memory(steps: Sequence[Step], found: Found) -> None:
 
 
 def at_boot(size: int) -> str:
+    """The way that is left where the running kernel has no more pages of a size."""
     return (
         "Set the pages aside at boot, while memory is in one piece: dgxops.fleet.kernel_cmdline with the parameters hugepagesz={0} and "
         "hugepages=COUNT (for all nodes together), then a reboot.".format(show_size(size))
@@ -305,4 +316,5 @@ def show_size(kib: int) -> str:
 
 
 def amount(kib: int) -> str:
+    """An amount of memory as people write it."""
     return "{0:.1f} GiB".format(kib / 1048576) if kib >= 1048576 else "{0} MiB".format(kib // 1024)

@@ -68,14 +68,12 @@ def read(kernel: Kernel) -> Found:
         for size in (int(name[10:-2]) for name in kernel.entries(above) if name.startswith("hugepages-")):
             pools[Place(size, node)] = kernel.pool(Place(size, node), bool(nodes))
     reserved = {size: kernel.number("{0}/hugepages-{1}kB/resv_hugepages".format(WHOLE_HOST, size), 0) for size in {place.size_kib for place in pools}}
-    busy = any(reserved.values()) or any(pool.in_use for pool in pools.values())
     return Found(
         pools=pools,
         reserved=reserved,
         memory={node: _memory(kernel, "{0}/node{1}/meminfo".format(NODES, node) if nodes else "proc/meminfo") for node in nodes or [0]},
         by_node=bool(nodes),
         mounts=read_mounts(kernel),
-        users=users_of_pages(kernel) if busy else (),
         record=_read_record(kernel),
         persisted=read_text(kernel.path(TMPFILES)),
     )

@@ -23,7 +23,7 @@ from ansible_collections.dgxops.fleet.plugins.module_utils.host.hugepages import
     unmounted,
     wanted_pages,
 )
-from ansible_collections.dgxops.fleet.plugins.module_utils.host.hugepages_host import carry_out, read
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.hugepages_host import carry_out, read, users_of_pages
 from ansible_collections.dgxops.fleet.tests.unit.module_utils.host.lab_kernel import GIB, LabKernel
 
 TMPFILES = "etc/tmpfiles.d/dgxops-hugepages.conf"
@@ -38,7 +38,7 @@ def kernel(tmp_path):
 def run(kernel, pages, **options):
     """What the module does: read, decide, act; returns the change."""
     found = read(kernel)
-    change = decide(Wish(wanted_pages(pages), **options), found)
+    change = decide(Wish(wanted_pages(pages), **options), found, users=lambda: users_of_pages(kernel))
     carry_out(change, kernel, found.by_node)
     return change
 
@@ -134,12 +134,9 @@ def test_pages_in_use_are_not_taken_and_their_user_is_named(kernel):
 
 
 def test_users_that_are_no_guests_are_named_too_largest_first(kernel):
-    kernel.use(2048, 0, 0)
-    kernel.reserved[2048] = 1
-    kernel.show()
     kernel.put("proc/7/status", "Name:\tpostgres\nHugetlbPages:\t4096 kB\n")
     kernel.put("proc/8/status", "Name:\tdpdk\nHugetlbPages:\t2097152 kB\n")
-    assert read(kernel).users == ["dpdk (process 8, 2.0 GiB)", "postgres (process 7, 4 MiB)"]
+    assert users_of_pages(kernel) == ["dpdk (process 8, 2.0 GiB)", "postgres (process 7, 4 MiB)"]
 
 
 def test_with_consent_the_kernel_takes_pages_in_use_when_they_are_freed(kernel):
@@ -190,6 +187,8 @@ def test_cached_files_count_as_room(kernel):
     ({"1G": {0: True}}, r"pages\[1G\]\[0\] is True"),
     ({"1G": {0: "all"}}, r"pages\[1G\]\[0\] is 'all'"),
     ({"1G": {"zero": 1}}, r"pages\[1G\]\[zero\]"),
+    ({"1G": {"\u00b2": 1}}, "which is no number of pages"),
+    ({"\u00b2": {0: 1}}, "has no page size"),
     ({"1T": {0: 1}}, r"pages\[1T\] has no page size. Write it as 2M or 1G"),
     ({"1G": {0: 1}, "1048576": {0: 2}}, "the size 1G for node 0 twice"),
     (["1G"], "Write pages as"),
@@ -361,6 +360,19 @@ def test_a_decision_repeated_after_its_steps_is_empty(found, pages):
         pools[step.place] = Pool(max(step.after, old.in_use), max(step.after, old.in_use) - old.in_use, max(0, old.in_use - step.after))
     again = decide(Wish(pages), found._replace(pools=pools, record=change.record, persisted=change.persist))
     assert not again
+
+
+ANYTHING = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner), max_leaves=8)
+
+
+@given(ANYTHING)
+def test_whatever_is_written_for_pages_the_answer_is_pages_or_a_sentence(written):
+    try:
+        wanted = wanted_pages(written)
+    except FleetError as error:
+        assert "Write" in error.message or "Keep one" in error.message
+        return
+    assert all(count >= 0 for count in wanted.values())
 
 
 def test_the_directory_of_a_pool():
