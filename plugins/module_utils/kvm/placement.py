@@ -51,6 +51,8 @@ class _Planner:
         self.refusals: List[Refusal] = []
         self.seats: Dict[str, Seat] = {}
         self.pins: Dict[str, Mapping[int, int]] = {}
+        #: How many I/O threads each set of CPUs has got so far.
+        self.turns: Dict[Tuple[int, ...], int] = {}
         kept = {node.id: policy.cores_kept(node.id) for node in topology.nodes}
         #: CPUs asked for by name for an emulator: no vCPU may go there (rule 5).
         self.named = frozenset(cpu for guest in self.guests for cpu in guest.emulator_cpus)
@@ -274,7 +276,6 @@ class _Planner:
         if seat.pinning == "none":
             pins = {}
         emulator, helpers = self._helpers(guest, seat, order)
-        alone = len(helpers) >= guest.iothreads  # a CPU for each I/O thread, else they share what there is
         return Placement(
             guest=guest,
             gpus=seat.site.gpus,
@@ -284,10 +285,18 @@ class _Planner:
             topology=_guest_topology(seat),
             cells=self._cells(guest, seat, pins),
             emulator=emulator,
-            iothreads={number + 1: helpers[number:number + 1] if alone else helpers for number in range(guest.iothreads)},
+            iothreads=self._iothreads(guest, helpers),
             pages={node: -(-kib // guest.page_kib) for node, kib in seat.memory.items()} if guest.page_kib else {},
             kept=guest.name in self.pins,
         )
+
+    def _iothreads(self, guest: Guest, helpers: Tuple[int, ...]) -> Dict[int, Tuple[int, ...]]:
+        """A CPU for each I/O thread, going round so that guests do not crowd on the first; all of them share what there is if that is too little."""
+        if guest.iothreads > len(helpers):
+            return dict.fromkeys(range(1, guest.iothreads + 1), helpers)
+        start = self.turns.get(helpers, 0)
+        self.turns[helpers] = start + guest.iothreads
+        return {number + 1: (helpers[(start + number) % len(helpers)],) for number in range(guest.iothreads)}
 
     def _cells(self, guest: Guest, seat: Seat, pins: Mapping[int, int]) -> Tuple[Cell, ...]:
         if guest.numa == "none" or not guest.memory_kib:

@@ -118,6 +118,11 @@ def test_io_threads_get_a_cpu_each_where_there_are_enough():
     assert guest["iothreadpin"] == {1: "23,71", 2: "23,71", 3: "23,71"}
 
 
+def test_io_threads_of_several_guests_do_not_crowd_on_one_cpu():
+    plan = planned(*[{"name": "g{0}".format(at), "gpus": [at], "vcpus": 5, "memory": "10G", "iothreads": 1} for at in range(8)])
+    assert [guest["iothreadpin"][1] for guest in plan["guests"]] == "50 53 56 59 62 65 68 71".split()
+
+
 def test_an_emulator_may_be_given_its_cpus_by_name():
     guest = only({"name": "a", "gpus": 1, "vcpus": 10, "memory": "8G", "emulator": "0,48"})
     assert guest["emulatorpin"] == "0,48"
