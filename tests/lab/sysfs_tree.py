@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Writes the /sys, /proc and /dev of a machine that is not there: a simulated DGX for tests, for the demo, and for planning.
 
-    tests/lab/sysfs_tree.py dgx-2 /tmp/dgx-2
+    python3 tests/lab/sysfs_tree.py dgx-2 /tmp/dgx-2
     ansible localhost -m dgxops.fleet.dgx_facts -a root=/tmp/dgx-2
 
 Only what the collection reads is written, in the form in which the kernel shows it. Where the facts of a machine come from is said with it

@@ -4,8 +4,8 @@
 
 Format: https://libvirt.org/formatcaps.html. libvirt leaves out offline CPUs, free huge pages and PCI devices.
 """
-import xml.etree.ElementTree as ElementTree
 from typing import Dict, FrozenSet, List, Optional, Tuple
+from xml.etree import ElementTree
 
 from . import cpuset
 from .errors import FleetError

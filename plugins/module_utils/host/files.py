@@ -4,6 +4,7 @@
 
 Backups live below one directory (:data:`BACKUPS`), so that a role can list them and give a node back as it was found.
 """
+import contextlib
 import errno
 import os
 import shutil
@@ -72,11 +73,15 @@ def keep_once(path: str, name: str, directory: str = BACKUPS) -> str:
     """
     kept = os.path.join(directory, name)
     if not os.path.exists(kept):
+        found = os.stat(path)
         place = os.path.dirname(kept)
         os.makedirs(place, mode=0o700, exist_ok=True)
         temporary = kept + ".part"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        # Nobody else may read it before it has the mode of the original, which may hold secrets.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         shutil.copy2(path, temporary)
-        found = os.stat(path)
         if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(temporary, found.st_uid, found.st_gid)
             os.chmod(temporary, stat.S_IMODE(found.st_mode))

@@ -46,7 +46,7 @@ class Sysfs:
             return default
 
     def cpus(self, *paths: str) -> Optional[FrozenSet[int]]:
-        """The CPUs of the first of these files that has any notation of them; files named ``…_list`` or ``…list`` are lists, others masks."""
+        """The CPUs of the first of these files that can be read as such; files named ``…list`` and ``online`` are lists, others masks."""
         for path in paths:
             text = self.read(path)
             if text is not None:
@@ -112,7 +112,7 @@ def _online(sysfs: Sysfs, numbers: List[int]) -> Set[int]:
     A CPU that went offline loses its topology directory; kernels that are too old for the list still show that.
     """
     listed = sysfs.cpus(_CPUS + "/online")
-    online = {number for number in numbers if listed is None or number in listed}
+    online = {number for number in numbers if not listed or number in listed}
     online = {number for number in online if sysfs.read("{0}/cpu{1}/online".format(_CPUS, number)) != "0"}
     described = {number for number in online if sysfs.exists("{0}/cpu{1}/topology".format(_CPUS, number))}
     return described or online

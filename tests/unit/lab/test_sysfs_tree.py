@@ -12,7 +12,7 @@ from ansible_collections.dgxops.fleet.tests.lab import sysfs_tree
 
 
 def command(*arguments):
-    done = subprocess.run([sys.executable, sysfs_tree.__file__, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    done = subprocess.run([sys.executable, sysfs_tree.__file__, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False)
     return done.returncode, done.stderr.decode()
 
 

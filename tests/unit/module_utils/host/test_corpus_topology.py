@@ -7,8 +7,8 @@
 import glob
 import os
 import re
-import xml.etree.ElementTree as ElementTree
 from typing import Any, Dict, List
+from xml.etree import ElementTree
 
 import pytest
 

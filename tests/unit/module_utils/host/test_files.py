@@ -118,3 +118,9 @@ def test_removing_says_whether_there_was_something(tmp_path):
 
 def test_a_diff_is_what_ansible_shows():
     assert files.Diff("a\n", "b\n", "/etc/x").to_dict() == {"before": "a\n", "after": "b\n", "before_header": "/etc/x", "after_header": "/etc/x"}
+
+
+def test_a_copy_that_cannot_be_made_says_so_and_changes_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        files.keep_once(str(tmp_path / "nothing"), "nothing", str(tmp_path / "backups"))
+    assert os.listdir(str(tmp_path)) == []
