@@ -469,5 +469,9 @@ def read_interfaces(document: DomainDocument) -> List[Dict[str, Any]]:
 
 def read_hostdevs(document: DomainDocument) -> List[Dict[str, Any]]:
     """The passed-through PCI devices of a domain as the module's option takes them."""
-    found = [(device_key(element), attribute(element, "managed") == "yes") for element in document.find_all("devices/hostdev")]
-    return [{"pci": pci, "managed": managed} for pci, managed in found if pci is not None]
+    found: List[Dict[str, Any]] = []
+    for element in document.find_all("devices/hostdev"):
+        pci, managed = device_key(element), attribute(element, "managed")
+        if pci is not None:
+            found.append({"pci": pci} if managed is None else {"pci": pci, "managed": managed == "yes"})
+    return found

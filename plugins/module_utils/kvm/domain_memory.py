@@ -32,7 +32,7 @@ class Memory(Setting):
         return cls(amount or 0, amount_of(document.find("currentMemory")))
 
     def to_option(self) -> Optional[int]:
-        return self.amount if self.amount == self.current else None
+        return self.amount if self.amount and self.amount == self.current else None
 
     def write(self, document: DomainDocument) -> None:
         for path in ("memory", "currentMemory") if document.find("currentMemory") is not None else ("memory",):

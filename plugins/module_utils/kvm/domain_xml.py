@@ -48,7 +48,7 @@ ORDER = {
 }
 
 #: Elements that say nothing once they are empty. They go when an edit empties them, and count as absent when documents are compared.
-CONTAINERS = frozenset(["memoryBacking", "cputune", "numatune", "cpu", "iothreadids", "driver", "bandwidth"])
+CONTAINERS = frozenset(["memoryBacking", "cputune", "numatune", "cpu", "iothreadids", "devices", "driver", "bandwidth"])
 
 _PATHS: Dict[str, Tuple[str, ...]] = {
     "vcpus": ("vcpu", "vcpus"),

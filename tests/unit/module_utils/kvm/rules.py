@@ -4,6 +4,12 @@ from ansible_collections.dgxops.fleet.plugins.module_utils.host import cpuset
 SIZES = {"none": 0, "2M": 2048, "1G": 1048576}
 
 
+def node_of(topology):
+    """The node of each CPU that is online; where there is only one, a CPU that names none is on that."""
+    alone = topology.nodes[0].id if len(topology.nodes) == 1 else -1
+    return {cpu.id: alone if cpu.node == -1 else cpu.node for cpu in topology.online}
+
+
 def broken_rules(topology, guests, policy, plan):
     """Sentences about what a plan (a dictionary) breaks; empty for a sound plan."""
     found = []
@@ -12,14 +18,13 @@ def broken_rules(topology, guests, policy, plan):
     answered = sorted(list(placed) + [refusal["guest"] for refusal in plan["refused"]])
     if answered != sorted(asked):
         found.append("rule 7: asked for {0}, answered for {1}".format(sorted(asked), answered))
-    alone = topology.nodes[0].id if len(topology.nodes) == 1 else -1
-    node_of = {cpu.id: alone if cpu.node == -1 else cpu.node for cpu in topology.online}
+    homes = node_of(topology)
     siblings = {cpu.id: cpu.siblings for cpu in topology.online}
     found += _cpus(placed, siblings)
     for guest in placed.values():
         found += _shape(guest, asked[guest["name"]])
-        found += _nodes(topology, guest, asked[guest["name"]], node_of)
-        found += _helpers(topology, guest, placed, plan, node_of)
+        found += _nodes(topology, guest, asked[guest["name"]], homes)
+        found += _helpers(guest, placed, plan, homes)
     found += _memory(topology, placed, asked, policy)
     return found
 
@@ -74,7 +79,7 @@ def _shape(guest, asked):
     return found
 
 
-def _nodes(topology, guest, asked, node_of):
+def _nodes(topology, guest, asked, homes):
     found, name = [], guest["name"]
     known = {node.id for node in topology.nodes}
     near = {gpu.node for gpu in topology.gpus if gpu.index in guest["gpus"]} & known
@@ -85,10 +90,10 @@ def _nodes(topology, guest, asked, node_of):
     wanted = asked.get("gpus") or []
     if (sorted(wanted) if isinstance(wanted, list) else wanted) != (guest["gpus"] if isinstance(wanted, list) else len(guest["gpus"])):
         found.append("rule 3: {0} asked for GPUs {1} and got {2}".format(name, wanted, guest["gpus"]))
-    if guest["vcpupin"] and {node_of[cpu] for cpu in guest["vcpupin"].values()} != set(guest["nodes"]):
+    if guest["vcpupin"] and {homes[cpu] for cpu in guest["vcpupin"].values()} != set(guest["nodes"]):
         found.append("rule 3: {0} is pinned off its nodes {1}".format(name, guest["nodes"]))
     for cell in guest["cells"]:
-        on = {node_of[guest["vcpupin"][vcpu]] for vcpu in cpuset.parse(cell["vcpus"]) if guest["vcpupin"]}
+        on = {homes[guest["vcpupin"][vcpu]] for vcpu in cpuset.parse(cell["vcpus"]) if guest["vcpupin"]}
         if on and on != {cell["node"]}:
             found.append("rule 3: cell {0} of {1} has CPUs of {2}".format(cell, name, on))
     return found
@@ -115,10 +120,10 @@ def _memory(topology, placed, asked, policy):
     return found
 
 
-def _helpers(topology, guest, placed, plan, node_of):
+def _helpers(guest, placed, plan, homes):
     found, name = [], guest["name"]
     busy = {cpu for other in placed.values() for cpu in other["vcpupin"].values()}
-    local = {cpu for cpu, node in node_of.items() if node in guest["nodes"]}
+    local = {cpu for cpu, node in homes.items() if node in guest["nodes"]}
     idle = local - busy
     pins = [cpuset.parse(guest["emulatorpin"])] + [cpuset.parse(cpus) for cpus in guest["iothreadpin"].values()]
     for cpus in pins:

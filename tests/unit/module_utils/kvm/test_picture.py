@@ -71,7 +71,7 @@ def marks_in(text):
                 rows.append((below, lines[at + depth - 1]))
             for numbers, marks in rows:
                 for number in re.finditer(r"\d+", numbers):
-                    found[int(number.group())] = marks.ljust(number.end())[:number.end()].split(" ")[-1]
+                    found[int(number.group())] = marks[number.start() - 1:number.end() + 1].strip()
     return found
 
 
@@ -95,7 +95,7 @@ def test_nodes_with_many_cores_take_several_rows_of_equal_length():
 
 def test_cores_of_one_cache_stand_together():
     text = drawn(dgx_a100(), [], width=100)
-    assert "    CPU   0   1   2   3    4   5   6   7    8   9  10  11   12  13  14  15" in text.splitlines()
+    assert "    CPU  0   1   2   3    4   5   6   7    8   9   10  11   12  13  14  15" in text.splitlines()
 
 
 def test_what_the_host_keeps_and_what_others_have_is_told_apart():

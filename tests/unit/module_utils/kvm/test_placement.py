@@ -4,8 +4,7 @@ import pytest
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.topology import Topology
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm import placement
-
-from .hosts import GIB, dgx2, dgx_a100
+from ansible_collections.dgxops.fleet.tests.unit.module_utils.kvm.hosts import GIB, dgx2, dgx_a100
 
 DGX2 = dgx2()
 

@@ -254,7 +254,7 @@ def test_guests_that_take_turns_are_tuned_set_by_set():
 
 def test_a_guest_that_is_not_selected_keeps_its_cpus():
     decision = tune([vm(2, 0), vm(2, 2)], select=["vm-2g2-3"])
-    assert not {cpu for cpu in settings_of(decision, "vm-2g2-3")["vcpupin"].values()} & {0, 1, 2, 3, 4, 48, 49, 50, 51, 52}
+    assert not set(settings_of(decision, "vm-2g2-3")["vcpupin"].values()) & {0, 1, 2, 3, 4, 48, 49, 50, 51, 52}
 
 
 # -- huge pages ----------------------------------------------------------------------------------------------------------------------------
@@ -324,7 +324,9 @@ def boot(release="5.15.0-1042-nvidia", pages=None, running=False, **wanted):
     return decide(facts(pages, kernel_release=release), found, dict({"hugepages": "1G", "hugepages_at": "boot"}, **wanted)).to_dict()
 
 
-@pytest.mark.parametrize("release, count", [("5.16.0", "0:640,1:96"), ("6.8.0-1021-nvidia", "0:640,1:96"), ("5.15.0-1042-nvidia", "1280"), ("4.15.0-88", "1280")])
+@pytest.mark.parametrize(
+    "release, count", [("5.16.0", "0:640,1:96"), ("6.8.0-1021-nvidia", "0:640,1:96"), ("5.15.0-1042-nvidia", "1280"), ("4.15.0-88", "1280")]
+)
 def test_the_kernel_is_asked_by_node_where_it_can_count_by_node(release, count):
     assert boot(release)["boot_parameters"] == ["default_hugepagesz=1G", "hugepagesz=1G", "hugepages=" + count]
 
@@ -440,4 +442,3 @@ def test_overlapping_pins_made_by_hand_are_parted_or_refused():
 
 def test_a_host_that_is_none_is_told():
     assert "nodes is missing" in refusal(decide({"topology": {}}, [], {}).to_dict())
-    assert "topology" in refusal(decide([], [], {}).to_dict())
