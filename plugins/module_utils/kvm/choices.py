@@ -97,7 +97,10 @@ def _combinations(nodes: int, count: int) -> int:
 
 def _neighbourhoods(room: Room, nodes: Sequence[int], count: int) -> List[Tuple[int, ...]]:
     """Around each node its nearest ones; and the roomiest of all, which hold a guest if any set of that many does."""
-    found = {tuple(sorted(sorted(nodes, key=lambda other, centre=centre: (room.distance(centre, other), other))[:count])) for centre in nodes}
+    found = set()
+    for centre in nodes:
+        by_distance = sorted((room.distance(centre, other), other) for other in nodes)
+        found.add(tuple(sorted(other for _distance, other in by_distance[:count])))
     found.add(tuple(sorted(sorted(nodes, key=lambda node: (-room.threads(node), node))[:count])))
     found.add(tuple(sorted(sorted(nodes, key=lambda node: (-room.memory[node], node))[:count])))
     return sorted(found)

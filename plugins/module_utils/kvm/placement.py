@@ -14,7 +14,7 @@ The rules it never breaks (sections 12.2 to 12.5 of the Best Practices for DGX, 
 """
 from functools import reduce
 from math import gcd
-from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..host import cpuset
 from ..host.topology import Topology

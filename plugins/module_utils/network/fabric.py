@@ -89,13 +89,13 @@ def choose_hcas(topology: Topology, links: int) -> HcaChoice:
         badness = (sum(1 for one in near if one.across == "cpu"), -sum(1 for one in near if one.across == "switch"))
         ranked.setdefault(badness, []).append(tuple(device.index for device in chosen))
     best = sorted(ranked[min(ranked)])
-    chosen = [device for device in hcas if device.index in best[0]]
-    affinity = tuple(_nearest(gpu, chosen) for gpu in topology.gpus)
+    cabled = [device for device in hcas if device.index in best[0]]
+    affinity = tuple(_nearest(gpu, cabled) for gpu in topology.gpus)
     far = [one.gpu for one in affinity if one.across == "cpu"]
     warnings = []
     if far:
         warnings.append("GPU {0} reaches its HCA across the link between the CPUs. Cable more HCAs.".format(", ".join(map(str, far))))
-    return HcaChoice(best[0], tuple(device.name or device.pci for device in chosen), tuple(best), affinity, tuple(warnings))
+    return HcaChoice(best[0], tuple(device.name or device.pci for device in cabled), tuple(best), affinity, tuple(warnings))
 
 
 def _spread(hcas: Sequence[Device], links: int) -> Iterator[Tuple[Device, ...]]:

@@ -32,7 +32,7 @@ def broken_rules(topology, guests, policy, plan):
 def _cpus(placed, siblings):
     found, user_of = [], {}
     for name, guest in placed.items():
-        for vcpu, cpu in guest["vcpupin"].items():
+        for cpu in guest["vcpupin"].values():
             if cpu in user_of:
                 found.append("rule 1: CPU {0} serves vCPUs of {1} and {2}".format(cpu, user_of[cpu], name))
             user_of[cpu] = name
