@@ -45,6 +45,21 @@ need_venv() {
   use_collection
 }
 
+# need_libvirt_binding: libvirt can be imported in .venv. The distribution's module serves the distribution's Python; for another one it is built.
+need_libvirt_binding() {
+  local python=$VENV/bin/python
+  ! "$python" -c 'import libvirt' 2>/dev/null || return 0
+  need_packages python3-libvirt
+  if [ "$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))')" = "$(/usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))')" ]; then
+    ln -sf /usr/lib/python3/dist-packages/libvirt*.{py,so} "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+  else
+    need_packages libvirt-dev pkg-config gcc libc6-dev
+    limited 600 "$python" -m pip install --disable-pip-version-check --quiet libvirt-python >"$LOGS/libvirt-python.log" 2>&1 ||
+      die "libvirt-python could not be built. The whole log is in $LOGS/libvirt-python.log."
+  fi
+  "$python" -c 'import libvirt'
+}
+
 # make_venv DIRECTORY PYTHON REQUIREMENTS MARKER
 make_venv() {
   local log=$LOGS/venv.log

@@ -23,14 +23,14 @@ step() {
   fi
 }
 
-# tests NAME LIMIT PYTHON PYTEST_ARGUMENT...: a pytest run, counted test by test.
+# tests NAME LIMIT PYTEST_COMMAND...: a run of pytest, counted test by test.
 tests() {
-  local name=$1 limit=$2 python=$3 status=0 report
-  shift 3
+  local name=$1 limit=$2 status=0 report
+  shift 2
   report=$LOGS/$(log_name "$name").xml
   begin "$name"
   rm -f "$report"
-  limited "$limit" "$python" -m pytest --junitxml="$report" "$@" >"$(log_of "$name")" 2>&1 || status=$?
+  limited "$limit" "$@" --junitxml="$report" >"$(log_of "$name")" 2>&1 || status=$?
   count_tests "$report"
   # A run that was cut short, or whose collection failed, must not look like one without failures.
   [ "$status" = 0 ] || [ "$BAD" -gt 0 ] || BAD=1
@@ -95,7 +95,7 @@ show_log() {
 summary() {
   say ""
   [ "${#FAILED_STEPS[@]}" = 0 ] || say "failed: ${FAILED_STEPS[*]}"
-  say "after $((SECONDS / 60)) min $((SECONDS % 60)) s, with $(python3 --version) and $(ansible --version | head -n 1)"
+  say "after $((SECONDS / 60)) min $((SECONDS % 60)) s, with $(python3 --version) and $(ansible --version | sed -n 1p)"
   say "$PASSED passed, $FAILED failed"
   [ "$FAILED" = 0 ]
 }
