@@ -53,7 +53,6 @@ class Run(NamedTuple):
     status: int
     results: List[Dict[str, Any]]
     log: str
-    seconds: float
 
     def of(self, host: str) -> List[Dict[str, Any]]:
         return [result for result in self.results if result["host"] == host]
@@ -70,12 +69,13 @@ class Run(NamedTuple):
 class Playbook:
     """playbooks/demo.yml on an inventory; its output goes to logs, its results come back."""
 
-    def __init__(self, checkout: str, work: str, logs: str) -> None:
-        self.checkout, self.work, self.logs = checkout, work, logs
+    def __init__(self, checkout: str, work: str, logs: str, terminal: Terminal) -> None:
+        self.checkout, self.work, self.logs, self.terminal = checkout, work, logs, terminal
         self.inventory = os.path.join(work, "inventory.json")
 
-    def write_inventory(self, hosts: Dict[str, SimulatedHost], terminal: Terminal) -> None:
+    def write_inventory(self, hosts: Dict[str, SimulatedHost]) -> None:
         """Every host is this machine, with another root and another libvirtd."""
+        terminal = self.terminal
         described = {
             "demo": {
                 "hosts": {name: {"kvm_tuning_uri": host.uri, "kvm_tuning_root": host.root} for name, host in hosts.items()},
@@ -83,7 +83,7 @@ class Playbook:
                     "ansible_connection": "local",
                     "ansible_become": False,
                     "ansible_python_interpreter": "/usr/bin/python3",
-                    "demo_width": terminal.width - 3,
+                    "demo_width": terminal.width - terminal.margin,
                     "demo_colour": terminal.colour,
                     "demo_unicode": terminal.unicode,
                 },
@@ -104,6 +104,7 @@ class Playbook:
             ANSIBLE_CONFIG=os.path.join(self.work, "ansible.cfg"),
             ANSIBLE_CALLBACK_PLUGINS=os.path.join(self.checkout, "tests", "lab", "callback"),
             ANSIBLE_CALLBACKS_ENABLED="record",
+            ANSIBLE_PIPELINING="true",
             ANSIBLE_LOCAL_TEMP=os.path.join(self.work, "ansible"),
             ANSIBLE_REMOTE_TEMP=os.path.join(self.work, "ansible"),
             ANSIBLE_STDOUT_CALLBACK="default",
@@ -117,18 +118,44 @@ class Playbook:
                 cwd=self.work, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )
             try:
-                status = process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                raise NotSo("the playbook did not end within {0} s; see {1}".format(PATIENCE, log)) from None
+                while process.poll() is None:
+                    if time.monotonic() > started + PATIENCE:
+                        raise NotSo("the playbook did not end within {0} s; see {1}".format(PATIENCE, log))
+                    if self.terminal.colour:
+                        self.terminal.progress("{0:.0f} s  {1}".format(time.monotonic() - started, _last_task(record)))
+                    time.sleep(0.2)
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    if process.poll() is None:
-                        os.killpg(process.pid, signal.SIGKILL)
-        results = []
-        if os.path.exists(record):
-            with open(record, encoding="utf-8") as handle:
-                results = [json.loads(line) for line in handle]
-        return Run(status, results, log, time.monotonic() - started)
+                self.terminal.progress("")
+                _end(process)
+        return Run(process.returncode, _results(record), log)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End Ansible if it still runs. Its workers have sessions of their own, so it must be let to end them itself."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+
+
+def _results(record: str) -> List[Dict[str, Any]]:
+    """The results of the tasks, from lines of JSON."""
+    if not os.path.exists(record):
+        return []
+    with open(record, encoding="utf-8") as handle:
+        return [json.loads(line) for line in handle]
+
+
+def _last_task(record: str) -> str:
+    """What the running playbook has last done; its last line may be half written."""
+    with contextlib.suppress(ValueError):
+        results = _results(record)
+        if results:
+            return str(results[-1]["task"])
+    return ""
 
 
 class Demo:
@@ -166,7 +193,7 @@ class Demo:
         for name, host in self.hosts.items():
             gpus = host.gpus()
             for guest in FLEET[name]:
-                host.define(nvidia_vm.domain_xml(guest, gpus[guest.first:guest.first + guest.count], "qemu"))
+                host.define(nvidia_vm.domain_xml(guest, gpus[guest.first:guest.first + guest.gpus], "qemu"))
             terminal.line("   {0}   {1}".format(terminal.style(name, "1"), "  ".join(guest.name for guest in FLEET[name])))
         return self._state()
 
@@ -182,7 +209,7 @@ class Demo:
                 raise NotSo("the playbook drew no picture for {0}; see {1}".format(name, run.log))
             terminal.line()
             terminal.line("   " + terminal.style(name, "1"))
-            terminal.block(picture[0])
+            terminal.block(picture[0], terminal.margin)
         terminal.line()
         self.prove(self._state() == before, "No guest and no file of a host was changed by looking.", "--check changed something; see " + run.log)
         return {name: _predicted(run, name) for name in self.hosts}
@@ -190,7 +217,10 @@ class Demo:
     def _difference(self, predicted: Dict[str, Dict[str, "Diff"]]) -> None:
         terminal = self.terminal
         terminal.heading("3  What will change in the XML of {0} on {1}".format(SHOWN_GUEST, SHOWN_HOST))
-        terminal.text("Pairs of vCPUs move to the two threads of a core, and the guest is told so; the rest of the XML stays as it is.")
+        terminal.text(
+            "Pairs of vCPUs move to the two threads of a core, and the guest is shown those cores. Memory, emulator and I/O threads are tied to the "
+            "same node, and the data disk is tuned. All else stays, what other programs keep in the metadata too."
+        )
         shown = predicted[SHOWN_HOST].get(SHOWN_GUEST)
         if shown is None:
             raise NotSo("--diff has nothing to say about {0} on {1}".format(SHOWN_GUEST, SHOWN_HOST))
@@ -206,9 +236,15 @@ class Demo:
             wrong = [guest for guest, xml in tuned.guests[name].items() if guest not in predicted[name] or not _same(xml, predicted[name][guest].after)]
             self.prove(
                 not wrong and bool(run.changed(name)),
-                "{0}: virsh shows for each guest ({1}) the XML that --diff foretold.".format(name, len(tuned.guests[name])),
+                "{0}: virsh shows the XML that --diff foretold, for {1}.".format(name, _guests(len(tuned.guests[name]))),
                 "it shows something else for {0}; see {1}".format(", ".join(wrong) or "the host", run.log),
             )
+        faults = [fault for name, host in self.hosts.items() for fault in host.faults(tuned.guests[name])]
+        self.prove(
+            not faults,
+            "Counted in that XML: every vCPU has a CPU of its own, on the NUMA node of its guest's GPUs, and no core serves two guests.",
+            "; ".join(faults[:3]),
+        )
         return tuned
 
     def _again(self, tuned: "State") -> None:
@@ -252,7 +288,7 @@ class Demo:
 
     def _table(self, *states: "State") -> None:
         """Checksums of every guest, and the huge pages of every host, as found, tuned and given back."""
-        terminal, row = self.terminal, "   {0:<8} {1:<16} {2:<16} {3:<16} {4}"
+        terminal, row = self.terminal, "   {0:<7}  {1:<16}  {2:<16}  {3:<15}  {4}"
         terminal.line(terminal.style(row.format("host", "guest", "SHA-256 as found", "tuned", "given back"), "1"))
         for name in self.hosts:
             for guest in sorted(states[0].guests[name]):
@@ -325,6 +361,10 @@ def _files(root: str) -> Dict[str, str]:
     return found
 
 
+def _guests(number: int) -> str:
+    return "its guest" if number == 1 else "all {0} guests".format(number)
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
 
@@ -365,8 +405,8 @@ def main(arguments: Sequence[str]) -> int:
     started = time.monotonic()
     try:
         with simulated_fleet() as hosts, tempfile.TemporaryDirectory(prefix="dgxops-demo.") as work:
-            playbook = Playbook(options.checkout, work, options.logs)
-            playbook.write_inventory(hosts, terminal)
+            playbook = Playbook(options.checkout, work, options.logs, terminal)
+            playbook.write_inventory(hosts)
             demo = Demo(hosts, playbook, terminal)
             demo.run()
     except (NotSo, SimulationError) as error:
@@ -374,6 +414,8 @@ def main(arguments: Sequence[str]) -> int:
         terminal.bad(str(error))
         return 1
     except KeyboardInterrupt:
+        terminal.line()
+        terminal.line("Interrupted. The simulated hosts are gone; the logs so far are in " + options.logs)
         return 130
     _farewell(terminal, demo.proofs, time.monotonic() - started, options.logs)
     return 0

@@ -22,25 +22,25 @@ class Guest(NamedTuple):
 
     prefix: str
     first: int
-    count: int
+    gpus: int
 
     @property
     def name(self) -> str:
         """nvidia-vm appends the GPUs: ``testme-8g8-15``, ``disk-passthrough-1g8``."""
-        last = "" if self.count == 1 else "-{0}".format(self.first + self.count - 1)
-        return "{0}-{1}g{2}{3}".format(self.prefix, self.count, self.first, last)
+        last = "" if self.gpus == 1 else "-{0}".format(self.first + self.gpus - 1)
+        return "{0}-{1}g{2}{3}".format(self.prefix, self.gpus, self.first, last)
 
     @property
     def vcpus(self) -> int:
-        return VCPUS[self.count]
+        return VCPUS[self.gpus]
 
     @property
     def memory_kib(self) -> int:
-        return MEMORY_KIB * self.count // 16 // PAGE_KIB * PAGE_KIB
+        return MEMORY_KIB * self.gpus // 16 // PAGE_KIB * PAGE_KIB
 
     def pins(self) -> List[int]:
         """The CPU of each vCPU: on each node the first threads of the guest's cores, then their siblings (listings of 12.2.1 and 12.2.2)."""
-        if self.count < 16:
+        if self.gpus < 16:
             return _on_node(self.first * CORES_PER_GPU, self.vcpus)
         half = self.vcpus // NODES
         return [cpu for node in range(NODES) for cpu in _on_node(node * CORES_PER_NODE, half)]

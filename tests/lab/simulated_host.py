@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 from xml.etree import ElementTree
 
 from . import sysfs_tree
@@ -44,7 +44,7 @@ class SimulatedHost:
     def launch(self) -> None:
         """Start the daemon and return at once; :meth:`wait` waits until it answers."""
         for name in ("run", "config", "data"):
-            os.makedirs(os.path.join(self.directory, name), mode=0o700)
+            os.makedirs(os.path.join(self.directory, name), mode=0o700, exist_ok=True)
         os.makedirs(self.cache, mode=0o700, exist_ok=True)
         with open(self._path("libvirtd.conf"), "w", encoding="utf-8") as handle:
             handle.write('unix_sock_dir = "{0}"\nlog_outputs = "3:stderr"\n'.format(self._path("run")))
@@ -139,6 +139,38 @@ class SimulatedHost:
         if done.returncode:
             raise SimulationError("virsh {0}: {1}".format(" ".join(arguments), done.stderr.strip()))
         return done.stdout
+
+
+    def faults(self, configurations: Dict[str, str]) -> List[str]:
+        """What is wrong with the places of these domains (XML by name), told from their XML and this machine alone."""
+        threads = {thread.id: thread for thread in self.machine.threads}
+        gpu_node = {card.address: card.node for card in self.machine.cards if card.gpu}
+        found: List[str] = []
+        core_of: Dict[Tuple[int, int], str] = {}
+        cpu_of: Dict[int, str] = {}
+        for name, xml in sorted(configurations.items()):
+            domain = ElementTree.fromstring(xml)
+            pins = [pin.get("cpuset", "") for pin in domain.iterfind("cputune/vcpupin")]
+            nodes = {gpu_node.get(_pci(source)) for source in domain.iterfind("devices/hostdev/source/address")}
+            if len(pins) != int(domain.findtext("vcpu") or 0) or not all(pin.isdigit() and int(pin) in threads for pin in pins):
+                found.append("{0} has vCPUs without a CPU of their own".format(name))
+                continue
+            for cpu in map(int, pins):
+                thread = threads[cpu]
+                if cpu in cpu_of:
+                    found.append("CPU {0} serves two vCPUs, of {1} and {2}".format(cpu, cpu_of[cpu], name))
+                if core_of.setdefault((thread.socket, thread.core), name) != name:
+                    found.append("the core of CPU {0} serves {1} and {2}".format(cpu, core_of[thread.socket, thread.core], name))
+                if thread.node not in nodes:
+                    found.append("CPU {0} of {1} is away from its GPUs".format(cpu, name))
+                cpu_of[cpu] = name
+        return found
+
+
+def _pci(address: ElementTree.Element) -> str:
+    """A PCI address as sysfs has it, from the attributes of libvirt's."""
+    domain, bus, slot, function = (int(address.get(key, "0"), 16) for key in ("domain", "bus", "slot", "function"))
+    return "{0:04x}:{1:02x}:{2:02x}.{3:x}".format(domain, bus, slot, function)
 
 
 def _program(name: str) -> str:

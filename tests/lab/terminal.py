@@ -29,6 +29,16 @@ class Terminal(NamedTuple):
             text = text.replace("…", "...").encode("ascii", "replace").decode("ascii")
         print(text, flush=True)
 
+    @property
+    def margin(self) -> int:
+        """How far pictures are moved to the right; where room is short, not at all."""
+        return 3 if self.width >= 83 else 0
+
+    def progress(self, text: str) -> None:
+        """What is going on, on a line that the next one replaces; only where somebody looks. An empty text takes it away."""
+        if self.colour:
+            print("\r\033[K" + (self.style("   " + text[:self.width - 4], "2") if text else ""), end="", flush=True)
+
     def heading(self, text: str) -> None:
         self.line()
         self.line(self.style(text, "1;36"))
@@ -63,7 +73,7 @@ class Terminal(NamedTuple):
         """What was taken out and put in, with a line around it to tell where, and no more than ``most`` lines."""
         lines = difference(before, after)
         for line in lines[:most]:
-            codes = {"+": "32", "-": "31", "@": "2"}.get(line[:1], "")
+            codes = {"+": "32", "-": "31", ".": "2"}.get(line[:1], "")
             self.line("   " + (self.style(line, codes) if codes else line))
         if len(lines) > most:
             self.line("   " + self.style("… and {0} lines more".format(len(lines) - most), "2"))
@@ -73,5 +83,5 @@ def difference(before: str, after: str) -> List[str]:
     """A unified difference of one line of context; where a part begins is told by a line of dots."""
     found = []
     for line in list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=1))[2:]:
-        found.append("@ ..." if line.startswith("@@") else line)
+        found.append("..." if line.startswith("@@") else line)
     return found[1:]

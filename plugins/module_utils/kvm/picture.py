@@ -15,7 +15,7 @@ from ..host.topology import Topology
 
 #: The narrowest and the widest picture that can be asked for, in characters.
 NARROWEST, WIDEST = 60, 500
-_LABEL = "{0:>7}"
+_LABEL = "{0:>7} "
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _KIB_PER_GIB = 1024 ** 2
 #: Backgrounds of xterm's 256 colours on which black letters are readable; neighbours differ in lightness too, for those who tell no hues apart.
@@ -57,9 +57,12 @@ class Canvas(NamedTuple):
         return look.sign if self.unicode else look.plain
 
     def short(self, text: str, most: int) -> str:
-        """The text, or its beginning if it is longer than ``most``."""
+        """The text, or its beginning if it is longer than ``most``; a list is cut behind a comma."""
+        if len(text) <= most:
+            return text
         dots = "…" if self.unicode else ".."
-        return text if len(text) <= most else text[:most - len(dots)] + dots
+        kept = text[:most - len(dots)]
+        return (kept[:kept.rindex(",") + 1] if "," in kept else kept) + dots
 
 
 class Tenant(NamedTuple):
@@ -264,10 +267,10 @@ class _Picture:
         if cores:
             found += self._strip("CPU", [self._core(core) for core in cores])
         elif node >= 0:
-            found.append(_LABEL.format("CPU") + "  none")
+            found.append(_LABEL.format("CPU") + " none")
         offline = [cpu.id for cpu in self.topology.cpus if not cpu.online and cpu.node == node]
         if offline:
-            found.append("{0}  CPU {1}".format(_LABEL.format("offline"), self.canvas.short(cpuset.show(offline), self.canvas.width - 13)))
+            found.append("{0} CPU {1}".format(_LABEL.format("offline"), self.canvas.short(cpuset.show(offline), self.canvas.width - 13)))
         gpus = [gpu for gpu in self.topology.gpus if gpu.node == node]
         return found + (self._strip("GPU", [self._gpu(gpu) for gpu in gpus]) if gpus else [])
 
@@ -298,18 +301,21 @@ class _Picture:
         above, below, marks = "", "", [""] * len(columns[0].looks)
         for number, column in enumerate(columns):
             gap = " " if number and column.group != columns[number - 1].group else ""
-            above += gap + column.above.rjust(self.wide)
-            below += gap + column.below.rjust(self.wide)
+            above += gap + self._centred(column.above)
+            below += gap + self._centred(column.below)
             for thread, look in enumerate(column.looks):
-                marks[thread] += gap + self.canvas.paint(self.canvas.sign(look).rjust(self.wide), look)
+                marks[thread] += gap + self.canvas.paint(self._centred(self.canvas.sign(look)), look)
         indent = _LABEL.format("")
         found = [_LABEL.format(label) + self.canvas.paint(above, NUMBER)] + [indent + mark for mark in marks]
         return found + ([indent + self.canvas.paint(below, NUMBER)] if below.strip() else [])
 
+    def _centred(self, text: str) -> str:
+        return "{0:^{1}}".format(text, self.wide)
+
     def _memory(self, node: Node) -> List[str]:
         """A bar in proportion to the node's memory; a guest whose memory is bound to no node is not in it."""
         if not node.memory_kib:
-            return [_LABEL.format("memory") + "  none"]
+            return [_LABEL.format("memory") + " none"]
         length = min(48, self.canvas.width - 36)
         bar, used, drawn = "", 0, 0
         for tenant in self.drawn.tenants:
@@ -318,7 +324,7 @@ class _Picture:
             bar += self.canvas.paint((tenant.look.sign * cells)[:cells], tenant.look)
             drawn += cells
         bar += self.canvas.paint(self.canvas.sign(FREE) * (length - drawn), FREE)
-        return ["{0}  {1}  {2} of {3} GiB".format(_LABEL.format("memory"), bar, _gib(used), _gib(node.memory_kib))]
+        return ["{0} {1}  {2} of {3} GiB".format(_LABEL.format("memory"), bar, _gib(used), _gib(node.memory_kib))]
 
     # -- what the letters and signs mean ---------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ name: record
 type: notification
 short_description: Record the results of tasks for a program
 description:
-  - One line per host and task with C(host), C(task), C(status), C(changed), C(diff), C(msg) and C(facts).
+  - One line per host and task with C(host), C(task), C(status), C(changed), C(msg) and C(diff).
 """
 
 
@@ -35,7 +35,6 @@ class CallbackModule(CallbackBase):
             "changed": bool(values.get("changed")),
             "msg": values.get("msg"),
             "diff": values.get("diff") or [item["diff"] for item in values.get("results") or [] if isinstance(item, dict) and item.get("diff")],
-            "facts": values.get("ansible_facts") or {},
         }
         with open(os.environ["DGXOPS_RECORD"], "a", encoding="utf-8") as handle:
             handle.write(json.dumps(entry, default=str) + "\n")

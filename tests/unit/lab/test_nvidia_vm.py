@@ -49,3 +49,15 @@ def test_the_xml_has_the_gpus_of_the_host():
 
 def test_canonical_xml_forgets_spelling_and_nothing_else():
     assert canonical("<a y='1' x=\"2\"><b/>\n</a>") == canonical('<a x="2" y="1"><b></b></a>') != canonical('<a x="2" y="1"/>')
+
+
+def test_faults_of_placement_are_found_in_the_xml_alone():
+    host = SimulatedHost("/nowhere", sysfs_tree.dgx_2())
+    guests = [Guest("a", 0, 2), Guest("b", 2, 2), Guest("c", 8, 1)]
+    xml = {guest.name: nvidia_vm.domain_xml(guest, host.gpus()[guest.first:guest.first + guest.gpus]) for guest in guests}
+    assert host.faults(xml) == []
+    assert host.faults({"c": xml["c-1g8"].replace("cpuset='24'", "cpuset='0'")}) == ["CPU 0 of c is away from its GPUs"]
+    assert host.faults(dict(xml, d=xml["c-1g8"]))[:2] == ["CPU 24 serves two vCPUs, of c-1g8 and d", "the core of CPU 24 serves c-1g8 and d"]
+    assert host.faults({"c": xml["c-1g8"].replace("cpuset='24'", "cpuset='24-25'")}) == ["c has vCPUs without a CPU of their own"]
+    sibling = xml["b-2g2-3"].replace("cpuset='6'", "cpuset='48'")
+    assert "the core of CPU 48 serves a-2g0-1 and b" in host.faults({"a-2g0-1": xml["a-2g0-1"], "b": sibling})
