@@ -4,6 +4,7 @@
 
 People write such dictionaries by hand to plan a machine they have yet to buy, so reading checks everything and says what is wrong where.
 """
+import difflib
 import re
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -12,6 +13,10 @@ from .errors import FleetError
 from .model import DEVICE_KINDS, LOCAL_DISTANCE, REMOTE_DISTANCE, Cpu, Device, Node, Pages, pci_order
 
 _PCI = re.compile(r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$", re.ASCII)
+
+
+#: How like a known key an unknown one must be to be taken for a slip of the pen; others may come from a richer description, and are left alone.
+_SLIP = 0.75
 
 
 class Parts(NamedTuple):
@@ -57,11 +62,13 @@ class _Entry:
     def __init__(self, place: str, given: Any, known: Sequence[str]) -> None:
         if not isinstance(given, Mapping):
             raise FleetError("{0} is {1}, but a dictionary with the keys {2} is expected.".format(place, _shown(given), ", ".join(known)))
-        unknown = sorted(str(key) for key in given if key not in known)
-        if unknown:
-            raise FleetError("{0} has the unknown key {1}. Known are {2}.".format(place, unknown[0], ", ".join(known)))
+        for key in given:
+            meant = [] if key in known else difflib.get_close_matches(str(key), known, 1, _SLIP)
+            if meant:
+                raise FleetError("{0} has the unknown key {1}. Is {2} meant? Known are {3}.".format(place, key, meant[0], ", ".join(known)))
         self.place = place
-        self.given = given
+        #: What is null counts as left out: templates and JSON write it so.
+        self.given = {key: value for key, value in given.items() if value is not None}
 
     def wrong(self, key: str, expected: str) -> FleetError:
         """The error for the value of ``key``."""
@@ -165,11 +172,10 @@ def _cpus(entries: List[_Entry], nodes: Set[int]) -> List[Cpu]:
     drafts = [_draft(entry, nodes) for entry in entries]
     _once(entries, [draft.cpu.id for draft in drafts], "id")
     online = {draft.cpu.id: draft for draft in drafts if draft.cpu.online}
-    known = {draft.cpu.id for draft in drafts}
     cores: Dict[Tuple[int, int, int, int], List[int]] = {}
     for draft in online.values():
         cores.setdefault(_core(draft.cpu), []).append(draft.cpu.id)
-    siblings = {number: _siblings(draft, known, online, cores) for number, draft in online.items()}
+    siblings = {number: _siblings(draft, online, cores) for number, draft in online.items()}
     for number, threads in siblings.items():
         for other in threads:
             if siblings[other] != threads:
@@ -204,15 +210,12 @@ def _draft(entry: _Entry, nodes: Set[int]) -> _Draft:
     return _Draft(entry, cpu)
 
 
-def _siblings(draft: _Draft, known: Set[int], online: Mapping[int, _Draft], cores: Mapping[Tuple[int, int, int, int], List[int]]) -> Tuple[int, ...]:
-    """The threads of a CPU's core as given, less those that are offline; as the numbers of its core say, if not given."""
+def _siblings(draft: _Draft, online: Mapping[int, _Draft], cores: Mapping[Tuple[int, int, int, int], List[int]]) -> Tuple[int, ...]:
+    """The threads of a CPU's core as given, less those that are offline or not there; as the numbers of its core say, if not given."""
     entry, cpu = draft
     if entry.given.get("siblings") is None:
         return tuple(sorted(cores[_core(cpu)]))
     given = entry.numbers("siblings", "a list of CPU numbers")
-    for number in given:
-        if number not in known:
-            raise FleetError("{0}.siblings names CPU {1}, which cpus does not hold.".format(entry.place, number))
     return tuple(sorted({number for number in given if number in online} | {cpu.id}))
 
 

@@ -116,8 +116,8 @@ MISTAKES = [
     (lambda given: given["cpus"][3].pop("core"), "cpus[3].core is missing; expected is a whole number of at least 0."),
     (lambda given: given["cpus"][3].update(online="yes"), "cpus[3].online is 'yes', but true or false is expected."),
     (lambda given: given["cpus"][3].update(l3=-2), "cpus[3].l3 is -2, but"),
-    (lambda given: given["cpus"][3].update(sibling=[1, 3]), "cpus[3] has the unknown key sibling. Known are id, socket, die, core, node, siblings,"),
-    (lambda given: given["cpus"][0].update(siblings=[0, 9]), "cpus[0].siblings names CPU 9, which cpus does not hold."),
+    (lambda given: given["cpus"][3].update(sibling=[1, 3]), "cpus[3] has the unknown key sibling. Is siblings meant? Known are id, socket, die, core, node, siblings,"),
+    (lambda given: given["cpus"][0].update(siblings=[0, 9]), "cpus[2].siblings says that CPU 2 shares a core with 0,2, but cpus[0] says of CPU 0 that its core is 0."),
     (lambda given: given["cpus"][0].update(siblings="0,2"), "cpus[0].siblings is '0,2', but a list of CPU numbers is expected."),
     (lambda given: given["cpus"][0].update(siblings=[0, None]), "cpus[0].siblings is [0, None], but a list of CPU numbers is expected."),
     (
@@ -150,7 +150,7 @@ MISTAKES = [
         lambda given: given["devices"].append({"pci": "0000:35:00.0", "kind": "gpu", "index": 0}),
         "devices[1].index is 0, as is that of devices[0]. Number the devices of a kind without repeats.",
     ),
-    (lambda given: given.update(gpus=[]), "topology has the unknown key gpus. Known are cpus, nodes, devices."),
+    (lambda given: given.update(device=[]), "topology has the unknown key device. Is devices meant? Known are cpus, nodes, devices."),
 ]
 
 
@@ -194,3 +194,20 @@ def test_a_host_with_anything_put_anywhere_is_a_host_or_refused_in_words(data):
         assert error.message
     else:
         assert Topology.from_dict(host.to_dict()) == host
+
+
+def test_a_richer_description_and_nulls_are_read_for_what_is_known():
+    given = small()
+    given["platform"] = "dgx-2"
+    given["cpus"][0].update(mhz=2700, l3=None)
+    given["devices"] = [{"pci": "0000:34:00.0", "kind": "gpu", "node": None, "switch": None, "name": None, "driver": "vfio-pci"}]
+    topology = Topology.from_dict(given)
+    assert (topology.cpu(0).l3, topology.gpus[0].node, topology.gpus[0].name) == (None, -1, "")
+
+
+def test_a_core_whose_other_thread_is_not_there_has_one_thread():
+    given = small()
+    gone = given["cpus"].pop()
+    left = [cpu for cpu in given["cpus"] if cpu["core"] == gone["core"] and cpu["socket"] == gone["socket"]]
+    left[0]["siblings"] = [left[0]["id"], gone["id"]]
+    assert Topology.from_dict(given).cpu(left[0]["id"]).siblings == (left[0]["id"],)
