@@ -21,7 +21,8 @@ def find_entries(entries: Sequence[DomainEntry], names: Sequence[str]) -> List[D
     unknown = [name for name in names if name not in by_name]
     if unknown:
         known = ", ".join(sorted(by_name)) or "none at all"
-        raise FleetError("There is no domain {0}. libvirt has: {1}. Correct the name, or define the domain first.".format(", ".join(unknown), known), unknown=unknown)
+        raise FleetError(
+            "There is no domain {0}. libvirt has: {1}. Correct the name, or define the domain first.".format(", ".join(unknown), known), unknown=unknown)
     return [by_name[name] for name in names]
 
 

@@ -2,17 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A libvirt in memory: it keeps configurations and running guests, does live what libvirt does live, and can be told to fail."""
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
-from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.client import DomainEntry
+from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.client import Client, DomainEntry
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.domain_cpu import EmulatorPin, IoThreadPins, IoThreads, VcpuPins, Vcpus
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.domain_devices import Limit
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.domain_xml import DomainDocument, device_key
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.xml_tree import child, set_attribute
 
 
-class FakeLibvirt:
+class FakeLibvirt(Client):
     """Stands for a Client. ``fails`` maps the name of a method to a function of its arguments that says when it fails."""
 
     def __init__(self, *guests, running=(), stubborn=(), transient=(), saved=(), cpus=range(96)):
+        super().__init__(None)
         self.configured = {DomainDocument(text).uuid: text for text in guests}
         self.active = {uuid: text for uuid, text in self.configured.items() if DomainDocument(text).name in running}
         self.stubborn, self.transient, self.saved, self.cpus = stubborn, transient, saved, frozenset(cpus)

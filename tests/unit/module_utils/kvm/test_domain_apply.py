@@ -27,9 +27,13 @@ def backups(tmp_path):
 def carry_out(libvirt, backups, when_running="refuse", names="abc", restore=False, **wanted):
     found = read_domains(libvirt, backups, [entry for entry in libvirt.domains() if entry.name in names])
     settings = None if restore else [Settings.from_option(dict(wanted, name=domain.name)) for domain in found]
-    changes = decide(found, settings, Host(libvirt.host_cpus(), {}.get), when_running)
+    changes = decide(found, settings, Host(libvirt.host_cpus(), lambda path: None), when_running)
     Work(libvirt, backups, shutdown_timeout=0, poll=0).carry_out(changes)
     return changes
+
+
+def killed(*_arguments):
+    raise KeyboardInterrupt()
 
 
 def is_of(name):
@@ -133,7 +137,7 @@ def test_a_guest_that_was_started_before_another_failed_is_named(backups):
 
 def test_a_run_that_was_killed_after_the_shutdown_is_completed_by_the_next(backups):
     libvirt = FakeLibvirt(*GUESTS, running="a")
-    libvirt.start = lambda uuid: (_ for _ in ()).throw(KeyboardInterrupt())
+    libvirt.fails["start"] = killed
     with pytest.raises(KeyboardInterrupt):
         carry_out(libvirt, backups, "restart", names="a", topology=TOPOLOGY)
     assert not libvirt.active and backups.read(UUIDS["a"]).record.restarting

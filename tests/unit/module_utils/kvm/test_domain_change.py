@@ -12,7 +12,7 @@ from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.domain_xml import
 from ansible_collections.dgxops.fleet.tests.unit.module_utils.kvm.domains import GPU, GUEST, MAC, UUID, guest
 
 NAME = "2gpu-vm-2g0-1"
-HOST = Host(frozenset(range(96)), {}.get)
+HOST = Host(frozenset(range(96)), lambda path: None)
 PINS = {"0": "0", "1": "48"}
 
 
@@ -127,7 +127,8 @@ def test_bandwidth_is_limited_live():
 
 def test_an_interface_of_an_sriov_pool_is_not_taken_for_another_while_it_runs():
     pool = ("network='default'", "network='vfs'")
-    active = guest(("<interface type='network'>", "<interface type='hostdev'>"), ("<source network='default'/>", "<source><address type='pci' bus='0x3b'/></source>"))
+    device = "<source><address type='pci' bus='0x3b'/></source>"
+    active = guest(("<interface type='network'>", "<interface type='hostdev'>"), ("<source network='default'/>", device))
     assert change(running(guest(pool), active), interfaces=[{"mac": MAC, "network": "vfs"}]).pending == ()
 
 
@@ -158,7 +159,7 @@ def test_a_saved_state_is_warned_of_because_it_starts_with_the_old_settings():
 
 
 def test_a_pin_to_a_cpu_that_the_host_does_not_have_is_warned_of():
-    decided = change(found(), host=Host(frozenset(range(48)), {}.get), vcpupin=PINS)
+    decided = change(found(), host=HOST._replace(cpus=frozenset(range(48))), vcpupin=PINS)
     assert decided.warnings == ("Domain {0} is pinned to host CPU 48, which this host does not have or has offline. The guest will not start.".format(NAME),)
 
 

@@ -31,7 +31,10 @@ def cell(id, vcpus, memory_kib, **more):
         ({"cells": [cell(0, "0-4", 10 * GIB), cell(1, "5-8", 10 * GIB)]}, "vCPU 9 is in no cell. Put each of the 10 vCPUs into one cell."),
         ({"cells": [cell(0, "0-11", 20 * GIB)]}, "The cells name vCPU 10-11, but the domain has vCPUs 0 to 9"),
         ({"cells": [cell(0, "0-9", 19 * GIB)]}, "The cells hold 19922944 KiB, but the domain has 20971520 KiB. Make memory_kib 19922944 or divide"),
-        ({"memory_kib": 20 * GIB + 1024, "hugepages": "1G"}, "The domain has 20972544 KiB, which is no multiple of the huge page size of 1048576 KiB. Make it 20971520 or 22020096."),
+        (
+            {"memory_kib": 20 * GIB + 1024, "hugepages": "1G"},
+            "The domain has 20972544 KiB, which is no multiple of the huge page size of 1048576 KiB. Make it 20971520 or 22020096.",
+        ),
         ({"hugepages": "1G", "cells": [cell(0, "0-4", 10 * GIB - 2048), cell(1, "5-9", 10 * GIB + 2048)]}, "Cell 0 has 10483712 KiB, which is no multiple"),
         ({"disks": [{"target": "vdb", "driver": {"io": "native"}}]}, "The disk vdb has io native, which needs the cache mode none or directsync"),
         ({"disks": [{"target": "vdb", "driver": {"queues": 16}}]}, "The disk vdb has 16 queues, but the domain has 10 vCPUs. Give it at most 10."),
@@ -113,7 +116,7 @@ def test_what_is_no_image_has_no_format(tmp_path):
 @pytest.mark.parametrize(
     "image, formats, said",
     [
-        (Image("/a", "raw", True), {"/a": "qcow2"}, "/a holds qcow2, but would be read as raw. To change the format, convert the image (qemu-img convert -O raw /a NEW)"),
+        (Image("/a", "raw", True), {"/a": "qcow2"}, "/a holds qcow2, but would be read as raw. To change the format, convert the image (qemu-img convert"),
         (Image("/a", "raw", False), {"/a": "vmdk"}, "otherwise set driver.type to vmdk"),
         (Image("/a", "qcow2", True), {"/a": "raw"}, "holds raw (no known header), but would be read as qcow2"),
         (Image("/a", "raw", True), {"/a": None}, "could not be read to see whether that is what it holds"),

@@ -1,6 +1,8 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Each setting of a domain reads itself, writes itself, changes nothing when it is as wanted, and is brought back without a trace."""
+from typing import Any, Dict, List, Tuple
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ TWO_CELLS = [
     {"id": 1, "vcpus": "5-9", "memory_kib": 10485760, "node": "1"},
 ]
 #: A setting as a user writes it, and the lines of the guest that it changes.
-EDITS = [
+EDITS: List[Tuple[Dict[str, Any], List[str]]] = [
     ({"vcpus": 12}, ["-<vcpu placement='static'>10</vcpu>", "+<vcpu placement='static'>12</vcpu>"]),
     (
         {"memory_kib": 8388608},
@@ -64,7 +66,8 @@ EDITS = [
     ),
     (
         {"disks": [{"target": "vdb", "bus": "sata"}]},
-        ["-<target dev='vdb' bus='virtio'/>", "-<address type='pci' domain='0x0000' bus='0x03' slot='0x00' function='0x0'/>", "+<target dev='vdb' bus='sata'/>"],
+        ["-<target dev='vdb' bus='virtio'/>", "-<address type='pci' domain='0x0000' bus='0x03' slot='0x00' function='0x0'/>",
+         "+<target dev='vdb' bus='sata'/>"],
     ),
     (
         {"disks": [{"target": "vdc", "source": "/dev/disk/by-id/nvme-A", "serial": "a", "driver": {"cache": "none"}}]},
@@ -88,7 +91,10 @@ EDITS = [
         {"hostdevs": [{"pci": "2E:00.0"}]},
         ["+<address domain='0x0000' bus='0x2e' slot='0x00' function='0x0'/>"],
     ),
-    ({"hostdevs": [{"pci": GPU, "managed": False}]}, ["-<hostdev mode='subsystem' type='pci' managed='yes'>", "+<hostdev mode='subsystem' type='pci' managed='no'>"]),
+    (
+        {"hostdevs": [{"pci": GPU, "managed": False}]},
+        ["-<hostdev mode='subsystem' type='pci' managed='yes'>", "+<hostdev mode='subsystem' type='pci' managed='no'>"],
+    ),
 ]  # fmt: skip
 IDS = [" ".join(sorted(edit)) + " " + str(number) for number, (edit, _lines) in enumerate(EDITS)]
 

@@ -135,15 +135,19 @@ def test_what_is_different_means_something_different(one, other):
 
 
 @pytest.mark.parametrize("amount, unit, expected", [
-    ("1", "GiB", 1048576), ("1", "G", 1048576), ("1", "gb", 976563), ("7", None, 7), ("1025", "bytes", 2), ("x", "KiB", None), ("1", "furlong", None), ("", "", None),
+    ("1", "GiB", 1048576), ("1", "G", 1048576), ("1", "gb", 976563), ("7", None, 7), ("1025", "bytes", 2),
+    ("x", "KiB", None), ("1", "furlong", None), ("", "", None),
 ])  # fmt: skip
 def test_amounts_of_memory_are_read_in_libvirts_units(amount, unit, expected):
     assert kib(amount, unit) == expected
 
 
 def test_a_setting_is_brought_back_to_the_last_attribute():
-    original = document(("<clock", "<iothreads>2</iothreads><clock"), ("  <cpu mode", "  <numatune><memnode cellid='0' mode='strict' nodeset='0'/></numatune>\n  <cpu mode"),
-                        ("    <feature", "    <numa><cell id='0' cpus='0-9' memory='20' unit='GiB' memAccess='shared'/></numa>\n    <feature"))
+    original = document(
+        ("<clock", "<iothreads>2</iothreads><clock"),
+        ("  <cpu mode", "  <numatune><memnode cellid='0' mode='strict' nodeset='0'/></numatune>\n  <cpu mode"),
+        ("    <feature", "    <numa><cell id='0' cpus='0-9' memory='20' unit='GiB' memAccess='shared'/></numa>\n    <feature"),
+    )
     edited = document()
     for name in ("cells", "iothreads", "vcpupin"):
         assert edited.differs(name, original) == (name != "vcpupin")
@@ -161,7 +165,9 @@ def test_devices_come_back_in_their_old_order():
 def test_bringing_back_leaves_what_others_edited_meanwhile():
     edited = document(("<shares>2048<", "<shares>512<"), ("cpuset='0'", "cpuset='7'"), ("dev='hd'", "dev='network'"))
     edited.bring_back("vcpupin", document())
-    assert lines_changed(GUEST.replace('"', "'"), edited.text) == ["-<shares>2048</shares>", "-<boot dev='hd'/>", "+<shares>512</shares>", "+<boot dev='network'/>"]
+    assert lines_changed(GUEST.replace('"', "'"), edited.text) == [
+        "-<shares>2048</shares>", "-<boot dev='hd'/>", "+<shares>512</shares>", "+<boot dev='network'/>",
+    ]  # fmt: skip
 
 
 def test_bringing_back_a_value_of_a_device_that_somebody_removed_brings_no_device_back():
