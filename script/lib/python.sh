@@ -32,17 +32,25 @@ choose_python() {
   fi
 }
 
-# need_venv: .venv with requirements/test.txt in it, first in PATH; made or renewed only when the requirements or the Python changed.
+# need_venv [NAME]: an environment with requirements/NAME.txt in it, first in PATH; made or renewed only when the requirements or the Python
+# changed. NAME is test where none is given, and that environment is .venv; it serves the others too once it is there.
 need_venv() {
-  local python marker
+  local python marker name=${1:-test}
   python=$(choose_python) || {
     need_packages python3 python3-venv
     python=$(choose_python) || die "no Python from 3.10 to 3.13 with the venv module was found; name one in DGXOPS_PYTHON"
   }
-  marker=$VENV/.installed-$("$python" --version 2>&1 | digest - "$ROOT/requirements/test.txt")
-  [ -e "$marker" ] || once venv make_venv "$VENV" "$python" "$ROOT/requirements/test.txt" "$marker"
+  [ ! -e "$(venv_marker "$VENV" "$python" test)" ] || name="test"
+  [ "$name" = test ] || VENV=$VENV-$name
+  marker=$(venv_marker "$VENV" "$python" "$name")
+  [ -e "$marker" ] || once venv make_venv "$VENV" "$python" "$ROOT/requirements/$name.txt" "$marker"
   export PATH=$VENV/bin:$PATH VIRTUAL_ENV=$VENV
   use_collection
+}
+
+# venv_marker DIRECTORY PYTHON NAME: the file that says what is in an environment.
+venv_marker() {
+  printf '%s/.installed-%s\n' "$1" "$("$2" --version 2>&1 | digest - "$ROOT/requirements/$3.txt")"
 }
 
 # need_libvirt_binding: libvirt can be imported in .venv. The distribution's module serves the distribution's Python; for another one it is built.
