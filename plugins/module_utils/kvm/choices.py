@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The places worth trying for a guest, best first: sets of GPUs and of NUMA nodes. Whether one holds the guest is decided elsewhere."""
 import itertools
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from collections import Counter
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .requests import Guest
 from .room import Room
@@ -37,12 +38,15 @@ class Enough:
         """Those of the nodes that have something of both to give."""
         return [node for node in nodes if self.threads[node] and (self.memory[node] or not self.memory_kib)]
 
-    def could_hold(self, nodes: Iterable[int], count: int) -> bool:
+    def could_hold(self, nodes: Sequence[int], count: int) -> bool:
         """Whether the ``count`` roomiest of these nodes have the CPUs, and the ``count`` roomiest have the memory."""
-        listed = list(nodes)
-        threads = sorted((self.threads[node] for node in listed), reverse=True)[:count]
-        memory = sorted((self.memory[node] for node in listed), reverse=True)[:count]
+        threads = sorted([self.threads[node] for node in nodes], reverse=True)[:count]
+        memory = sorted([self.memory[node] for node in nodes], reverse=True)[:count]
         return sum(threads) >= self.vcpus and sum(memory) >= self.memory_kib
+
+    def hold(self, nodes: Sequence[int]) -> bool:
+        """Whether these nodes together have the CPUs and the memory."""
+        return sum([self.threads[node] for node in nodes]) >= self.vcpus and sum([self.memory[node] for node in nodes]) >= self.memory_kib
 
 
 def _node_sets(room: Room, guest: Guest, anchored: Set[int], enough: Enough) -> Iterator[Tuple[int, ...]]:
@@ -65,26 +69,28 @@ def _node_sets(room: Room, guest: Guest, anchored: Set[int], enough: Enough) -> 
 
 
 def _fewest(room: Room, nodes: Sequence[int], most: int, enough: Enough) -> Iterator[Tuple[int, ...]]:
-    unclaimed = dict.fromkeys(room.memory, 0)
-    for index in room.free_gpus():
-        node = room.gpu_nodes[index]
-        if node is not None:
-            unclaimed[node] += 1
-
-    def badness(chosen: Tuple[int, ...]) -> Tuple[int, int, int, Tuple[int, ...]]:
-        """Far apart is worst; then taking CPUs beside GPUs that nobody has yet; then leaving much unused where little would do."""
-        apart = sum(room.distance(one, other) for one, other in itertools.combinations(chosen, 2))
-        return apart, sum(unclaimed[node] for node in chosen), sum(room.threads(node) for node in chosen), chosen
-
     nodes = enough.worth_trying(nodes)
     for count in range(1, min(most, len(nodes)) + 1):
-        if not enough.could_hold(nodes, count):
+        if count > 1 and not enough.could_hold(nodes, count):
             continue
         if _combinations(len(nodes), count) <= MOST_COMBINATIONS:
             candidates: Iterable[Tuple[int, ...]] = itertools.combinations(nodes, count)
         else:
             candidates = _neighbourhoods(room, nodes, count)
-        yield from sorted((chosen for chosen in candidates if enough.could_hold(chosen, count)), key=badness)
+        holding = [chosen for chosen in candidates if enough.hold(chosen)]
+        yield from sorted(holding, key=_badness(room)) if len(holding) > 1 else holding
+
+
+def _badness(room: Room) -> Callable[[Tuple[int, ...]], Tuple[int, int, int, Tuple[int, ...]]]:
+    """Far apart is worst; then taking CPUs beside GPUs that nobody has yet; then leaving much unused where little would do."""
+    unclaimed = Counter(room.gpu_nodes[index] for index in room.free_gpus())
+    unused = {node: room.threads(node) for node in room.memory}
+
+    def badness(chosen: Tuple[int, ...]) -> Tuple[int, int, int, Tuple[int, ...]]:
+        apart = sum([room.distance(one, other) for one, other in itertools.combinations(chosen, 2)])
+        return apart, sum([unclaimed[node] for node in chosen]), sum([unused[node] for node in chosen]), chosen
+
+    return badness
 
 
 def _combinations(nodes: int, count: int) -> int:

@@ -20,6 +20,8 @@ class Obstacle(NamedTuple):
 
 def gpus_obstacle(room: Room, guest: Guest) -> Optional[Obstacle]:
     """A GPU that is not there or belongs to another guest, or too few that are free."""
+    if not guest.gpu_count:
+        return None
     free = room.free_gpus()
     fits = {"gpus": free if guest.gpus is not None else len(free)}
     for index in guest.gpus or ():
@@ -60,6 +62,8 @@ def page_obstacle(guest: Guest) -> Optional[Obstacle]:
 def emulator_obstacle(room: Room, guest: Guest) -> Optional[Obstacle]:
     """CPUs named for the emulator that are not there, or that serve a vCPU."""
     cpus = guest.emulator_cpus
+    if not cpus:
+        return None
     absent = sorted(cpu for cpu in cpus if cpu not in room.node_of)
     if absent:
         message = "{0} asks for its emulator on CPU {1}, which is not online on this host.".format(guest.name, cpuset.show(absent))

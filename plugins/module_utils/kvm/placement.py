@@ -51,6 +51,8 @@ class _Planner:
         self.refusals: List[Refusal] = []
         self.seats: Dict[str, Seat] = {}
         self.pins: Dict[str, Mapping[int, int]] = {}
+        #: The CPUs beside the vCPUs, by the nodes of a guest; known when all guests are seated.
+        self.nearby: Dict[Tuple[int, ...], Tuple[int, ...]] = {}
         #: How many I/O threads each set of CPUs has got so far.
         self.turns: Dict[Tuple[int, ...], int] = {}
         kept = {node.id: policy.cores_kept(node.id) for node in topology.nodes}
@@ -71,9 +73,10 @@ class _Planner:
             if stranger.name not in names:
                 self._make_way(stranger)
         # Guests whose memory is bound to nodes come first: the others take what is left anywhere.
-        by_need = sorted(self.guests, key=lambda guest: (guest.numa == "none", _hardest_first(guest)))
+        rank = {guest.name: _hardest_first(guest) for guest in self.guests}
+        by_need = sorted(self.guests, key=lambda guest: (guest.numa == "none", rank[guest.name]))
         waiting = [guest for guest in by_need if not self._fails(page_obstacle(guest), guest) and not self._stays(guest)]
-        for guest in sorted(waiting, key=lambda guest: (guest.name not in self.present, _hardest_first(guest))):
+        for guest in sorted(waiting, key=lambda guest: (guest.name not in self.present, rank[guest.name])):
             self._seat(guest)
         return Plan(
             [self._placement(guest) for guest in self.guests if guest.name in self.seats],
@@ -109,6 +112,8 @@ class _Planner:
         present = self.present.get(guest.name)
         if present is None or not present.pins or self.policy.move == "always" or guest.pinning == "none":
             return False
+        if self._fails(emulator_obstacle(self.room, guest), guest):
+            return True
         reasons = []
         for pinning in [guest.pinning] if guest.pinning else ["core", "thread"]:
             seat, reason = self._present_seat(guest, present, pinning)
@@ -135,6 +140,9 @@ class _Planner:
             if any(group != self.room.core_of.get(group[0]) for group in groups):
                 return None, "they do not put pairs of vCPUs on the threads of one core."
         nodes = tuple(sorted({self.room.node_of[cpu] for cpu in pins}))
+        away = {self.room.node_of[cpu] for cpu in guest.emulator_cpus} - set(nodes)
+        if away:
+            return None, "its emulator is to run on node {0}, and they are on node {1}.".format(cpuset.show(away), cpuset.show(nodes))
         gpus = guest.gpus
         if gpus is None:
             return None, "it has {0} GPUs, but {1} are asked for.".format(len(present.gpus), guest.gpu_count)
@@ -272,7 +280,7 @@ class _Planner:
         seat = self.seats[guest.name]
         nodes = seat.site.nodes
         order = [cpu for node in nodes for cpu in seat.cpus.get(node, ())]
-        pins = self.pins.get(guest.name) or dict(enumerate(order))
+        pins = dict(sorted(self.pins.get(guest.name, {}).items())) or dict(enumerate(order))
         if seat.pinning == "none":
             pins = {}
         emulator, helpers = self._helpers(guest, seat, order)
@@ -281,7 +289,7 @@ class _Planner:
             gpus=seat.site.gpus,
             nodes=nodes,
             pinning=seat.pinning,
-            pins=dict(sorted(pins.items())),
+            pins=pins,
             topology=_guest_topology(seat),
             cells=self._cells(guest, seat, pins),
             emulator=emulator,
@@ -303,8 +311,10 @@ class _Planner:
             return ()
         cells, first = [], 0
         for number, node in enumerate(seat.site.nodes):
-            if pins:
-                vcpus = tuple(sorted(vcpu for vcpu, cpu in pins.items() if self.room.node_of[cpu] == node))
+            if pins and len(seat.site.nodes) == 1:
+                vcpus = tuple(pins)
+            elif pins:
+                vcpus = tuple(vcpu for vcpu, cpu in pins.items() if self.room.node_of[cpu] == node)
             else:
                 vcpus = tuple(range(first, first + seat.vcpus[node]))
             first += seat.vcpus[node]
@@ -316,12 +326,13 @@ class _Planner:
 
         Never off its nodes: with memory bound strictly to a node, QEMU cannot set such an affinity and the guest does not start.
         """
-        nearby = self.room.free_on(seat.site.nodes) or self.room.reserved_on(seat.site.nodes) or sorted(own)
-        if not nearby:
-            nearby = sorted(cpu for node in seat.site.nodes for cpu in self.room.cpus_of[node])
+        nodes = seat.site.nodes
+        if nodes not in self.nearby:
+            self.nearby[nodes] = tuple(self.room.free_on(nodes) or self.room.reserved_on(nodes))
+        nearby = self.nearby[nodes] or tuple(sorted(own)) or tuple(sorted(cpu for node in nodes for cpu in self.room.cpus_of[node]))
         named = tuple(sorted(guest.emulator_cpus))
-        emulator = named or (() if guest.emulator == "none" else tuple(nearby))
-        return emulator, tuple(named or nearby)
+        emulator = named or (() if guest.emulator == "none" else nearby)
+        return emulator, named or nearby
 
 
 def _guest_topology(seat: Seat) -> GuestTopology:

@@ -5,6 +5,7 @@
 All three come from people as dictionaries, so reading them checks everything and says what is wrong where.
 """
 import re
+from collections import Counter, abc
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..host import cpuset
@@ -106,7 +107,7 @@ def read_policy(given: Optional[Mapping[str, Any]]) -> Policy:
     found = _mapping({} if given is None else given, "policy", _POLICY_KEYS)
     _defaults(found)
     reserved = found.get("reserved_cores", 0) or 0
-    if isinstance(reserved, Mapping):
+    if isinstance(reserved, abc.Mapping):
         per_node: Dict[Optional[int], int] = {
             _whole(node, "policy.reserved_cores", "a NUMA node as the key"): _whole(count, "policy.reserved_cores[{0}]".format(node), "a number of cores")
             for node, count in reserved.items()
@@ -123,15 +124,15 @@ def read_policy(given: Optional[Mapping[str, Any]]) -> Policy:
 
 def read_guests(given: Any, policy: Optional[Mapping[str, Any]]) -> Tuple[List[Guest], List[Pinned]]:
     """The guests, by name, and the pins that some bring; what a guest leaves out is the policy's, then :data:`GUEST_DEFAULTS`."""
-    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+    if isinstance(given, (str, abc.Mapping)) or not isinstance(given, abc.Iterable):
         raise FleetError("guests is {0!r}, but a list of guests is expected, such as [{{name: a, gpus: 2, vcpus: 10, memory: 96G}}].".format(given))
-    defaults = dict(GUEST_DEFAULTS, **_defaults({} if policy is None else policy))
+    defaults, settings = _defaults({} if policy is None else policy)
     entries = list(given)
-    guests = [_read_guest(entry, "guests[{0}]".format(at), defaults) for at, entry in enumerate(entries)]
-    names = [guest.name for guest in guests]
-    for name in names:
-        if names.count(name) > 1:
-            raise FleetError("The guest {0} is listed {1} times. Give each guest one name of its own.".format(name, names.count(name)))
+    guests = [_read_guest(entry, "guests[{0}]".format(at), defaults, settings) for at, entry in enumerate(entries)]
+    names = Counter(guest.name for guest in guests)
+    for name, count in names.items():
+        if count > 1:
+            raise FleetError("The guest {0} is listed {1} times. Give each guest one name of its own.".format(name, count))
     brought = [
         _read_pinned_guest(dict(entry, gpus=guest.gpus or ()), "guest {0}: ".format(guest.name))
         for guest, entry in zip(guests, entries)
@@ -140,29 +141,30 @@ def read_guests(given: Any, policy: Optional[Mapping[str, Any]]) -> Tuple[List[G
     return sorted(guests, key=lambda guest: guest.name), brought
 
 
-def _read_guest(given: Any, place: str, defaults: Mapping[str, Any]) -> Guest:
+def _read_guest(given: Any, place: str, defaults: Mapping[str, Any], settings: Mapping[str, Any]) -> Guest:
+    """``settings`` are what ``defaults`` come to; most guests have none of their own."""
     found = _mapping(given, place, _GUEST_KEYS)
     name = found.get("name")
     if not isinstance(name, str) or not name:
         raise FleetError("{0}.name is {1!r}, but the name of a guest is expected.".format(place, name))
     place = "guest {0}: ".format(name)
-    wanted = dict(defaults, **{key: value for key, value in found.items() if key in GUEST_DEFAULTS and value is not None})
+    own = {key: value for key, value in found.items() if key in GUEST_DEFAULTS and value is not None}
     vcpus = _whole(found.get("vcpus"), place + "vcpus", "a number of vCPUs", lowest=1, highest=MOST_VCPUS)
     if found.get("memory_kib") is not None and found.get("memory") is not None:
         raise FleetError("{0}memory and memory_kib are both given. Give one of them.".format(place))
     memory = found.get("memory_kib") if found.get("memory_kib") is not None else found.get("memory")
     gpus, count = _gpus(found.get("gpus"), place + "gpus")
-    setting = _settings(wanted, place)
+    if own:
+        settings = _settings(dict(defaults, **own), place)
     return Guest(
-        name=name, gpus=gpus, gpu_count=count, vcpus=vcpus, memory_kib=0 if memory is None else kib(memory, place + "memory_kib"), **setting
+        name=name, gpus=gpus, gpu_count=count, vcpus=vcpus, memory_kib=0 if memory is None else kib(memory, place + "memory_kib"), **settings
     )
 
 
-def _defaults(policy: Mapping[str, Any]) -> Dict[str, Any]:
-    """The part of a policy that guests inherit, checked even if no guest does."""
-    given = {key: policy[key] for key in GUEST_DEFAULTS if policy.get(key) is not None}
-    _settings(dict(GUEST_DEFAULTS, **given), "policy.")
-    return given
+def _defaults(policy: Mapping[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """What guests inherit, as it is written and as settings; checked even if no guest does."""
+    wanted = dict(GUEST_DEFAULTS, **{key: policy[key] for key in GUEST_DEFAULTS if policy.get(key) is not None})
+    return wanted, _settings(wanted, "policy.")
 
 
 def _settings(wanted: Mapping[str, Any], place: str) -> Dict[str, Any]:
@@ -204,14 +206,14 @@ def _gpus(given: Any, place: str) -> Tuple[Optional[Tuple[int, ...]], int]:
 def _read_pinned(given: Any) -> List[Pinned]:
     if given is None:
         return []
-    if isinstance(given, Mapping):
-        given = [dict(entry, name=name) if isinstance(entry, Mapping) else entry for name, entry in given.items()]
-    if isinstance(given, str) or not isinstance(given, Iterable):
+    if isinstance(given, abc.Mapping):
+        given = [dict(entry, name=name) if isinstance(entry, abc.Mapping) else entry for name, entry in given.items()]
+    if isinstance(given, str) or not isinstance(given, abc.Iterable):
         raise FleetError("policy.pinned is {0!r}, but a list of guests with their vcpupin is expected.".format(given))
     pinned = []
     for at, entry in enumerate(given):
         place = "policy.pinned[{0}]".format(at)
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+        if not isinstance(entry, abc.Mapping) or not isinstance(entry.get("name"), str):
             raise FleetError("{0} is {1!r}, but a guest with name and vcpupin is expected.".format(place, entry))
         pinned.append(_read_pinned_guest(entry, "policy.pinned {0}: ".format(entry["name"])))
     return pinned
@@ -220,14 +222,14 @@ def _read_pinned(given: Any) -> List[Pinned]:
 def _read_pinned_guest(entry: Mapping[str, Any], place: str) -> Pinned:
     """Takes a guest of a plan, or of libvirt_domain_info: other keys than those of a pin are of no concern here."""
     pins = entry.get("vcpupin") or {}
-    if not isinstance(pins, Mapping):
+    if not isinstance(pins, abc.Mapping):
         raise FleetError("{0}vcpupin is {1!r}, but a dictionary of vCPU to CPU list is expected.".format(place, pins))
     gpus = entry.get("gpus") or []
     if not isinstance(gpus, (list, tuple, set, frozenset)):
         raise FleetError("{0}gpus is {1!r}, but a list of GPU indices is expected.".format(place, gpus))
     memory: Dict[int, int] = {}
     for cell in entry.get("cells") or []:
-        if not isinstance(cell, Mapping):
+        if not isinstance(cell, abc.Mapping):
             raise FleetError("{0}cells holds {1!r}, but a cell with node and memory_kib is expected.".format(place, cell))
         if cell.get("node") is not None:
             node = _whole(cell["node"], place + "cells.node", "a NUMA node")
@@ -248,7 +250,7 @@ def _pin(given: Any, place: str) -> FrozenSet[int]:
 
 
 def _mapping(given: Any, place: str, known: Tuple[str, ...]) -> Dict[str, Any]:
-    if not isinstance(given, Mapping):
+    if not isinstance(given, abc.Mapping):
         raise FleetError("{0} is {1!r}, but a dictionary with the keys {2} is expected.".format(place, given, ", ".join(known)))
     unknown = sorted(str(key) for key in given if key not in known)
     if unknown:

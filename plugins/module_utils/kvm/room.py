@@ -5,6 +5,7 @@
 Only this file knows who holds which CPU. Choosing never changes anything; ``take`` and its kin do. Cores are kept in order and only
 ever leave, so that the cost of a plan grows with the CPUs it hands out, not with guests times CPUs.
 """
+import itertools
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..host.topology import Topology
@@ -24,11 +25,15 @@ class Room:
     def __init__(self, topology: Topology, kept_cores: Mapping[int, int], kept_memory_kib: int, kept_cpus: FrozenSet[int]) -> None:
         self.topology = topology
         self.memory: Dict[int, int] = {node.id: max(0, node.memory_kib - kept_memory_kib) for node in topology.nodes}
-        self.node_of: Dict[int, int] = {cpu.id: node for cpu in topology.online for node in [self._known(cpu.node)] if node is not None}
+        self.node_of: Dict[int, int] = {}
         #: All CPUs of each node that are online, whoever has them.
         self.cpus_of: Dict[int, Set[int]] = {node: set() for node in self.memory}
-        for cpu, node in self.node_of.items():
-            self.cpus_of[node].add(cpu)
+        known = {node: self._known(node) for node in {cpu.node for cpu in topology.online}}
+        for cpu in topology.online:
+            node = known[cpu.node]
+            if node is not None:
+                self.node_of[cpu.id] = node
+                self.cpus_of[node].add(cpu.id)
         self.gpu_nodes: Dict[int, Optional[int]] = {gpu.index: self._known(gpu.node) for gpu in topology.gpus}
         self.gpu_holder: Dict[int, str] = {}
         self.holder: Dict[int, str] = {}
@@ -36,10 +41,14 @@ class Room:
         self.core_of: Dict[int, Core] = {}
         self._position = {node.id: at for at, node in enumerate(topology.nodes)}
         # whole[node][width][group] and loose[node] are dictionaries without values: sets that remember their order.
+        # group[cpu] is the one of whole's that the CPU's core belongs to.
         self._whole: Dict[int, Dict[int, Dict[Group, Dict[Core, None]]]] = {node: {} for node in self.memory}
         self._count: Dict[int, Dict[int, int]] = {node: {} for node in self.memory}
+        self._group: Dict[int, Dict[Core, None]] = {}
         self._loose: Dict[int, Dict[int, None]] = {node: {} for node in self.memory}
         self._list_cores(topology, kept_cores)
+        #: The numbers of threads that the host's cores have, widest first: ``[2]``, or ``[2, 1]`` where some siblings are offline.
+        self.widths: List[int] = sorted({len(core) for core in self.core_of.values()}, reverse=True)
         self._discard(cpu for cpu in kept_cpus if cpu in self.node_of)
 
     def _known(self, node: int) -> Optional[int]:
@@ -49,11 +58,10 @@ class Room:
         return next(iter(self.memory)) if len(self.memory) == 1 else None
 
     def _list_cores(self, topology: Topology, kept_cores: Mapping[int, int]) -> None:
-        caches = {cpu.id: (cpu.die, -1 if cpu.l3 is None else cpu.l3) for cpu in topology.online}
         kept: Dict[int, int] = {}
         for core in topology.cores():
-            first = core[0]
-            node = self.node_of.get(first)
+            first = topology.cpu(core[0])
+            node = self.node_of.get(first.id)
             if node is None:
                 continue
             for cpu in core:
@@ -64,18 +72,15 @@ class Room:
                 self.reserved.update(core)
                 continue
             width = len(core)
-            self._whole[node].setdefault(width, {}).setdefault(caches[first], {})[core] = None
+            group = self._whole[node].setdefault(width, {}).setdefault((first.die, -1 if first.l3 is None else first.l3), {})
+            group[core] = None
+            for cpu in core:
+                self._group[cpu] = group
             self._count[node][width] = self._count[node].get(width, 0) + 1
-        self._group = caches
 
     def nodes_of_gpus(self, gpus: Iterable[int]) -> List[int]:
         """The nodes of these GPUs, as far as they are known, ascending."""
         return sorted({node for node in (self.gpu_nodes[index] for index in gpus) if node is not None})
-
-    @property
-    def widths(self) -> List[int]:
-        """The numbers of threads that the host's cores have, widest first: ``[2]``, or ``[2, 1]`` where some siblings are offline."""
-        return sorted({len(core) for core in self.core_of.values()}, reverse=True)
 
     def cores(self, node: int, width: int) -> int:
         """How many whole cores of this many threads a node has left."""
@@ -110,14 +115,14 @@ class Room:
         """``count`` whole cores of a node: under one cache if one has them (the fullest such), else under few; lowest first."""
         groups = self._whole[node].get(width, {})
         if len(groups) == 1:
-            return _first(next(iter(groups.values())), count)
+            return list(itertools.islice(next(iter(groups.values())), count))
         chosen: List[Core] = []
         left = {group: cores for group, cores in groups.items() if cores}
         while len(chosen) < count and left:
             missing = count - len(chosen)
             holding = [group for group in left if len(left[group]) >= missing]
             group = min(holding, key=lambda one: (len(left[one]), one)) if holding else min(left, key=lambda one: (-len(left[one]), one))
-            chosen.extend(_first(left.pop(group), missing))
+            chosen.extend(itertools.islice(left.pop(group), missing))
         return chosen
 
     def choose_threads(self, node: int, count: int) -> List[int]:
@@ -148,25 +153,18 @@ class Room:
 
     def _discard(self, cpus: Iterable[int]) -> None:
         for cpu in cpus:
-            core = self.core_of.get(cpu)
-            if core is None or cpu in self.reserved:
+            group = self._group.get(cpu)
+            if group is None:  # not on this host, or reserved
                 continue
-            node, width = self.node_of[core[0]], len(core)
-            group = self._whole[node][width].get(self._group[core[0]], {})
+            core = self.core_of[cpu]
+            node = self.node_of[core[0]]
+            loose = self._loose[node]
             if core in group:
                 del group[core]
-                self._count[node][width] -= 1
-                self._loose[node].update(dict.fromkeys(core))
-            self._loose[node].pop(cpu, None)
-
-
-def _first(cores: Iterable[Core], count: int) -> List[Core]:
-    chosen: List[Core] = []
-    for core in cores:
-        if len(chosen) == count:
-            break
-        chosen.append(core)
-    return chosen
+                self._count[node][len(core)] -= 1
+                for thread in core:
+                    loose[thread] = None
+            loose.pop(cpu, None)
 
 
 def share_evenly(need: int, room: Sequence[int]) -> List[int]:
@@ -181,6 +179,8 @@ def share_by_weight(need: int, weights: Sequence[int], room: Sequence[int]) -> L
     """``need`` units over places in proportion to their weights, at least one each, never more than fits; empty if that cannot be."""
     if need < len(room) or sum(room) < need or min(room, default=0) < 1:
         return []
+    if len(room) == 1:
+        return [need]
     total = sum(weights)
     shares = [max(1, min(most, need * weight // total)) for weight, most in zip(weights, room)]
     while sum(shares) > need:  # a place too light for one unit got one all the same: the heaviest gives it
