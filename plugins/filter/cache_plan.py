@@ -50,13 +50,17 @@ _value:
   type: dict
 """
 
+from typing import Any, Callable, Dict
+
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.host.errors import FleetError
 from ..module_utils.storage import advice
 
 
-def cache_plan(dataset, drives, drive_size=None, epochs=100, slowdown=5, drive_bytes_per_s=advice.SSD_BYTES_PER_S):
+def cache_plan(
+    dataset: Any, drives: Any, drive_size: Any = None, epochs: Any = 100, slowdown: Any = 5, drive_bytes_per_s: Any = advice.SSD_BYTES_PER_S
+) -> Dict[str, Any]:
     """A cache plan as a dictionary; see :func:`advice.cache_plan`."""
     try:
         return advice.cache_plan(dataset, drives, drive_size, epochs, slowdown, drive_bytes_per_s).to_dict()
@@ -67,5 +71,5 @@ def cache_plan(dataset, drives, drive_size=None, epochs=100, slowdown=5, drive_b
 class FilterModule:
     """Makes the filter known to Ansible."""
 
-    def filters(self):
+    def filters(self) -> Dict[str, Callable[..., Any]]:
         return {"cache_plan": cache_plan}

@@ -31,13 +31,15 @@ _value:
   type: raw
 """
 
+from typing import Any, Callable, Dict, List, Union
+
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.host import cpuset as lists
 from ..module_utils.host.errors import FleetError
 
 
-def cpuset(given):
+def cpuset(given: Any) -> Union[str, List[int]]:
     """The other of the two notations."""
     try:
         if isinstance(given, str):
@@ -50,5 +52,5 @@ def cpuset(given):
 class FilterModule:
     """Makes the filter known to Ansible."""
 
-    def filters(self):
+    def filters(self) -> Dict[str, Callable[..., Any]]:
         return {"cpuset": cpuset}

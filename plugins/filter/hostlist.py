@@ -31,13 +31,15 @@ _value:
   type: raw
 """
 
+from typing import Any, Callable, Dict, Iterable, List, Union
+
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.host import cpuset as lists
 from ..module_utils.host.errors import FleetError
 
 
-def hostlist(given):
+def hostlist(given: Any) -> Union[str, List[str]]:
     """The other of the two notations."""
     try:
         if isinstance(given, str):
@@ -47,7 +49,7 @@ def hostlist(given):
         raise AnsibleFilterError("hostlist: {0}".format(error.message)) from error
 
 
-def _names(given):
+def _names(given: Any) -> Iterable[str]:
     if isinstance(given, (list, tuple, set)) and all(isinstance(name, str) for name in given):
         return given
     raise FleetError("{0!r} is neither a host list nor a list of host names.".format(given))
@@ -56,5 +58,5 @@ def _names(given):
 class FilterModule:
     """Makes the filter known to Ansible."""
 
-    def filters(self):
+    def filters(self) -> Dict[str, Callable[..., Any]]:
         return {"hostlist": hostlist}

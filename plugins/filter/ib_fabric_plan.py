@@ -69,6 +69,8 @@ _value:
   type: dict
 """
 
+from typing import Any, Callable, Dict, List, Optional
+
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.host.errors import FleetError
@@ -76,7 +78,16 @@ from ..module_utils.host.topology import Topology
 from ..module_utils.network import fabric
 
 
-def ib_fabric_plan(nodes, links=4, leaf_ports=36, core_ports=648, cores=1, oversubscription=1, hcas=None, topology=None):
+def ib_fabric_plan(
+    nodes: Any,
+    links: Any = 4,
+    leaf_ports: Any = 36,
+    core_ports: Any = 648,
+    cores: Any = 1,
+    oversubscription: Any = 1,
+    hcas: Any = None,
+    topology: Any = None,
+) -> Dict[str, Any]:
     """A fabric as a dictionary; see :func:`fabric.plan`."""
     try:
         choice = fabric.choose_hcas(Topology.from_dict(topology), links) if topology is not None else None
@@ -90,7 +101,7 @@ def ib_fabric_plan(nodes, links=4, leaf_ports=36, core_ports=648, cores=1, overs
         raise AnsibleFilterError("ib_fabric_plan: {0}".format(error.message)) from error
 
 
-def _names(given, place, pattern, first):
+def _names(given: Any, place: str, pattern: str, first: int) -> Optional[List[str]]:
     if given is None:
         return None
     if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
@@ -100,7 +111,7 @@ def _names(given, place, pattern, first):
     raise FleetError("{0} is {1!r}, but a number or a list of names is expected.".format(place, given))
 
 
-def _chosen_first(topology, choice):
+def _chosen_first(topology: Any, choice: fabric.HcaChoice) -> List[str]:
     """All HCAs of the node, those to cable first, so that the over-subscription of the node is known."""
     every = [device.name or device.pci for device in Topology.from_dict(topology).of_kind("hca")]
     return list(choice.names) + [name for name in every if name not in choice.names]
@@ -109,5 +120,5 @@ def _chosen_first(topology, choice):
 class FilterModule:
     """Makes the filter known to Ansible."""
 
-    def filters(self):
+    def filters(self) -> Dict[str, Callable[..., Any]]:
         return {"ib_fabric_plan": ib_fabric_plan}

@@ -45,7 +45,11 @@ options:
 EXAMPLES = r"""
 - name: Show where two guests of a DGX-2 would go
   ansible.builtin.debug:
-    msg: "{{ dgx.topology | dgxops.fleet.kvm_plan([{'name': 'a', 'gpus': 8, 'vcpus': 46, 'memory': '360G'}, {'name': 'b', 'gpus': [8, 9], 'vcpus': 10, 'memory': '96G'}]) }}"
+    msg: "{{ dgx.topology | dgxops.fleet.kvm_plan(guests) }}"
+  vars:
+    guests:
+      - {name: a, gpus: 8, vcpus: 46, memory: 360G}
+      - {name: b, gpus: [8, 9], vcpus: 10, memory: 96G}
 """
 
 RETURN = r"""
@@ -59,6 +63,8 @@ _value:
   type: dict
 """
 
+from typing import Any, Callable, Dict
+
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.host.errors import FleetError
@@ -66,7 +72,7 @@ from ..module_utils.host.topology import Topology
 from ..module_utils.kvm import placement
 
 
-def kvm_plan(topology, guests, policy=None):
+def kvm_plan(topology: Any, guests: Any, policy: Any = None) -> Dict[str, Any]:
     """A plan as a dictionary; see :func:`placement.plan`."""
     try:
         return placement.plan(Topology.from_dict(topology), guests, policy).to_dict()
@@ -77,5 +83,5 @@ def kvm_plan(topology, guests, policy=None):
 class FilterModule:
     """Makes the filter known to Ansible."""
 
-    def filters(self):
+    def filters(self) -> Dict[str, Callable[..., Any]]:
         return {"kvm_plan": kvm_plan}

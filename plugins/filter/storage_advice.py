@@ -39,13 +39,15 @@ _value:
   type: dict
 """
 
+from typing import Any, Callable, Dict
+
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.host.errors import FleetError
 from ..module_utils.storage import advice
 
 
-def storage_advice(use_case, gpus, nodes=1):
+def storage_advice(use_case: Any, gpus: Any, nodes: Any = 1) -> Dict[str, Any]:
     """Advice as a dictionary; see :func:`advice.storage_advice`."""
     try:
         return advice.storage_advice(use_case, gpus, nodes).to_dict()
@@ -56,5 +58,5 @@ def storage_advice(use_case, gpus, nodes=1):
 class FilterModule:
     """Makes the filter known to Ansible."""
 
-    def filters(self):
+    def filters(self) -> Dict[str, Callable[..., Any]]:
         return {"storage_advice": storage_advice}
