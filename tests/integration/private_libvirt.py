@@ -130,7 +130,7 @@ def run_on_host(module, options, check=False, command=()):
     arguments = dict(options, _ansible_check_mode=check, _ansible_diff=True)
     done = subprocess.run(
         [*(command or [python_with_libvirt()]), "-c", RUNNER, module], input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode(),
-        env=dict(os.environ, PYTHONPATH=library(), PYTHONDONTWRITEBYTECODE="1"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240,
+        env=dict(os.environ, PYTHONPATH=library(), PYTHONDONTWRITEBYTECODE="1"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240, check=False,
     )  # fmt: skip
     answer = done.stdout.decode()
     assert answer.startswith("\n{") or answer.startswith("{"), answer
@@ -141,7 +141,7 @@ def run_on_host(module, options, check=False, command=()):
 def python_with_libvirt():
     """This Python, or the system's, for which distributions package the bindings."""
     for python in (sys.executable, "/usr/bin/python3"):
-        if subprocess.run([python, "-c", "import libvirt"], stderr=subprocess.DEVNULL, timeout=60).returncode == 0:
+        if subprocess.run([python, "-c", "import libvirt"], stderr=subprocess.DEVNULL, timeout=60, check=False).returncode == 0:
             return python
     raise AssertionError("no Python here has libvirt's bindings: install python3-libvirt")
 

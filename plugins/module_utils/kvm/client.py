@@ -28,8 +28,27 @@ class DomainEntry(NamedTuple):
     persistent: bool
 
 
+class NetworkEntry(NamedTuple):
+    """A network in the list of all. A transient one has no configuration."""
+
+    name: str
+    active: bool
+    autostart: bool
+    persistent: bool
+
+
+class GuestAddress(NamedTuple):
+    """An address of a guest's interface; ``source`` says who told it: agent, lease or arp."""
+
+    interface: str
+    mac: str
+    address: str
+    prefix: int
+    source: str
+
+
 class Client:
-    """A connection to libvirt. Domains are named by their UUID."""
+    """A connection to libvirt. Domains are named by their UUID, networks by their name."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -60,7 +79,7 @@ class Client:
             found = self._connection.listAllDomains(0)
             transient = {domain.UUIDString() for domain in self._connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)}
         self._domains = {domain.UUIDString(): domain for domain in found}
-        return [DomainEntry(domain.name(), uuid, domain.isActive() == 1, uuid not in transient) for uuid, domain in self._domains.items()]
+        return [DomainEntry(domain.name(), uuid, domain.ID() != -1, uuid not in transient) for uuid, domain in self._domains.items()]
 
     def autostarting(self) -> FrozenSet[str]:
         """The domains that are started with the host."""
@@ -154,6 +173,68 @@ class Client:
         """The host CPUs that each I/O thread of a running guest may use."""
         found = self._call(uuid, "did not tell its I/O threads", lambda domain: domain.ioThreadInfo(libvirt.VIR_DOMAIN_AFFECT_LIVE))
         return {entry[0]: _cpus(entry[1]) for entry in found}
+
+    def addresses(self, uuid: str, source: str) -> List[GuestAddress]:
+        """The addresses of a running guest as ``source`` knows them: agent, lease or arp."""
+        number = {
+            "agent": libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT,
+            "lease": libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE,
+            "arp": libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP,
+        }[source]
+        interfaces = self._call(uuid, "did not tell its addresses", lambda domain: domain.interfaceAddresses(number, 0))
+        return [
+            GuestAddress(name, str(interface.get("hwaddr") or "").lower(), entry["addr"], int(entry["prefix"]), source)
+            for name, interface in (interfaces or {}).items() for entry in interface.get("addrs") or ()
+        ]
+
+    def networks(self) -> List[NetworkEntry]:
+        """All networks."""
+        with _explained("The networks could not be listed"):
+            found = [(network, network.isPersistent() == 1) for network in self._connection.listAllNetworks(0)]
+            return [
+                NetworkEntry(network.name(), network.isActive() == 1, persistent and network.autostart() == 1, persistent)
+                for network, persistent in found
+            ]
+
+    def network_xml(self, name: str, inactive: bool = True) -> str:
+        """The configuration of a network, or with ``inactive`` off what is in force."""
+        return str(self._network(name, "could not be read", lambda network: network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE if inactive else 0)))
+
+    def define_network(self, xml: str) -> None:
+        """Make ``xml`` the configuration of the network whose name it has; one that is active stays as it is until it is started again."""
+        with _explained("libvirt did not accept the configuration of the network"):
+            self._connection.networkDefineXML(xml)
+
+    def undefine_network(self, name: str) -> None:
+        """Remove the configuration of a network."""
+        self._network(name, "could not be removed", lambda network: network.undefine())
+
+    def start_network(self, name: str) -> None:
+        """Start a network."""
+        self._network(name, "could not be started", lambda network: network.create())
+
+    def stop_network(self, name: str) -> None:
+        """Stop a network. Guests on its bridge lose their connection."""
+        self._network(name, "could not be stopped", lambda network: network.destroy())
+
+    def autostart_network(self, name: str, autostart: bool) -> None:
+        """Whether libvirt starts a network when the host starts."""
+        self._network(name, "could not be marked for autostart", lambda network: network.setAutostart(int(autostart)))
+
+    def update_network(self, name: str, section: str, add: bool, parent: int, xml: str) -> None:
+        """Add or delete an entry of an active network, which stays up; ``parent`` counts the ``<ip>`` elements. The configuration is not touched."""
+        number = {
+            "hosts": libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST,
+            "ranges": libvirt.VIR_NETWORK_SECTION_IP_DHCP_RANGE,
+            "dns.hosts": libvirt.VIR_NETWORK_SECTION_DNS_HOST,
+        }[section]
+        command = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST if add else libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
+        self._network(name, "could not be updated while it is active ({0})".format(section),
+                      lambda network: network.update(command, number, parent, xml, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE))
+
+    def _network(self, name: str, failure: str, function: Any) -> Any:
+        with _explained("Network {0} {1}".format(name, failure)):
+            return function(self._connection.networkLookupByName(name))
 
     def _call(self, uuid: str, failure: str, function: Any) -> Any:
         with _explained("A domain could not be found"):

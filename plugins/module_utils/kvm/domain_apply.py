@@ -11,6 +11,8 @@ from .domain_change import Change
 from .domain_live import AttachDevice, DetachDevice, LimitInterface, LiveStep, PinThread
 from .domain_xml import DomainDocument
 
+_SCHEMA_HINT = " If the domain's present XML does not pass either (virsh dumpxml {0} | virt-xml-validate - domain), set validate to false."
+
 
 class _Undo(NamedTuple):
     what: str
@@ -70,11 +72,14 @@ class Work:
             # Undone after the definition, so that the guest comes back with its old configuration.
             self._later("the start of {0}".format(found.name), lambda: self._ensure_running(found.uuid))
         if change.after is not None:
+            # What is brought back was libvirt's own; it need not pass a schema that is sometimes behind the code.
+            validate = self.validate and not change.retire
             try:
-                self.client.define(change.after, self.validate)
+                self.client.define(change.after, validate)
             except FleetError as error:
-                raise FleetError("Domain {0}: {1}".format(found.name, error.message), domain=found.name, **error.details)
-            self._later("the configuration of {0}".format(found.name), lambda: self.client.define(found.inactive, validate=False))
+                hint = _SCHEMA_HINT.format(found.name) if validate and "schema" in error.message else ""
+                raise FleetError("Domain {0}: {1}{2}".format(found.name, error.message, hint), domain=found.name, **error.details)
+            self._later("the configuration of {0}".format(found.name), lambda: self.client.define(found.inactive, False))
 
     def _shut_down(self, changes: Sequence[Change]) -> None:
         for change in changes:

@@ -10,7 +10,7 @@ from .domain_backups import Backup, Backups, Record
 from .domain_cpu import EmulatorPin, IoThreadPins, VcpuPins
 from .domain_live import LiveStep, as_configured, cpus_without_pin, describe, live_steps, settles
 from .domain_rules import check, check_images
-from .domain_settings import Settings, not_in_force
+from .domain_settings import Settings, View, not_in_force
 from .domain_xml import DomainDocument
 
 WHEN_RUNNING = ("refuse", "next_boot", "live", "restart")
@@ -173,7 +173,7 @@ def _in_the_guest(
     active = as_configured(DomainDocument(found.active), document)
     everywhere = cpus_without_pin(active, host.cpus)
     names = tuple(owned([document, active]))
-    stale = not_in_force(names, active, document, everywhere)
+    stale = not_in_force(names, View(active, everywhere), View(document, everywhere))
     change = change._replace(owned=names, pending=tuple(stale))
     if when_running == "restart" and (stale or change.settings):
         return change._replace(shutdown=True, start=True, pending=())

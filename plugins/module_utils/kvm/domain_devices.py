@@ -178,8 +178,11 @@ class Disk(Device):
 
     def tune(self, document: DomainDocument, element: Element) -> List[str]:
         changed = []
-        if (self.source or self.type) and disk_source(element) != (self.source_type(element), self.source or disk_source(element)[1]):
-            self._write_source(document, element)
+        kind, path = self.source_type(element), self.source or disk_source(element)[1]
+        if (self.source or self.type) and disk_source(element) != (kind, path):
+            if path is None:
+                raise FleetError("The disk {0} has no file or block device yet. To make it a {1}, give its source too.".format(self.target, kind))
+            self._write_source(document, element, kind, path)
             changed.append("source")
         target = child(element, "target")
         if self.bus and target is not None and attribute(target, "bus") != self.bus:
@@ -193,8 +196,8 @@ class Disk(Device):
     def given(self) -> List[str]:
         return ["source"] * bool(self.source or self.type) + ["bus"] * bool(self.bus)
 
-    def _write_source(self, document: DomainDocument, element: Element) -> None:
-        kind, path = self.source_type(element), self.source or disk_source(element)[1]
+    @staticmethod
+    def _write_source(document: DomainDocument, element: Element, kind: str, path: str) -> None:
         for tag in ("source", "backingStore"):
             for old in elements(element, tag):
                 document.remove(old)

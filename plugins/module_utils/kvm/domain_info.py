@@ -8,7 +8,7 @@ from .client import Affinities, Client, DomainEntry
 from .domain_cpu import Vcpus
 from .domain_live import as_configured, cpus_without_pin
 from .domain_memory import Memory
-from .domain_settings import all_names, not_in_force, read_settings
+from .domain_settings import View, not_in_force, read_settings
 from .domain_xml import DomainDocument
 
 
@@ -68,7 +68,9 @@ def describe(domain: Domain, host_cpus: FrozenSet[int]) -> Dict[str, Any]:
             iothreadpin=_shown(domain.running.iothreads),
             emulatorpin=cpuset.show(domain.running.emulator),
         )
-        found["differences"] = not_in_force(all_names(document, active), active, document, cpus_without_pin(active, host_cpus))
+        everywhere = cpus_without_pin(active, host_cpus)
+        now, then = View(active, everywhere), View(document, everywhere)
+        found["differences"] = not_in_force(then.names() + now.names(), now, then)
     return found
 
 

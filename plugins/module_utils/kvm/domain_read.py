@@ -8,7 +8,7 @@ from .client import Client, DomainEntry
 from .domain_backups import Backups
 from .domain_change import Change, Found
 from .domain_live import as_configured, cpus_without_pin, pins_of
-from .domain_settings import not_in_force
+from .domain_settings import View, not_in_force
 from .domain_xml import DomainDocument
 
 
@@ -57,4 +57,5 @@ def pending_now(client: Client, change: Change) -> List[str]:
         return []
     inactive = DomainDocument(client.inactive_xml(uuid))
     running = as_configured(DomainDocument(active), inactive)
-    return not_in_force(change.owned, running, inactive, cpus_without_pin(running, client.host_cpus()))
+    everywhere = cpus_without_pin(running, client.host_cpus())
+    return not_in_force(change.owned, View(running, everywhere), View(inactive, everywhere))

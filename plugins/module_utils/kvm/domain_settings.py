@@ -119,45 +119,47 @@ def read_settings(document: DomainDocument) -> Dict[str, Any]:
     return found
 
 
-def in_force(document: DomainDocument, name: str, everywhere: FrozenSet[int]) -> object:
-    """The value of a setting, comparable between the configuration of a domain and the XML of the running guest.
+class View:
+    """The values of a document's settings, comparable between the configuration of a domain and the XML of the running guest.
 
-    That of a whole device is whether it is there.
+    ``everywhere`` are the CPUs that the guest's threads run on without a pin.
     """
-    option, key, part = split_name(name)
-    if key is None:
-        return SETTINGS[name].read(document).in_force(everywhere).value()
-    entry = _devices(document, option).get(key)
-    if not part or entry is None:
-        return entry is not None
-    if part == "source":
-        return [entry.get(field) for field in ("type", "source", "network", "bridge", "dev", "mode")]
-    value: Any = entry
-    for field in part.split("."):
-        value = (value or {}).get(field)
-    return value
+
+    def __init__(self, document: DomainDocument, everywhere: FrozenSet[int]) -> None:
+        self._document = document
+        self._everywhere = everywhere
+        self.devices: Dict[str, Dict[str, Dict[str, Any]]] = {
+            "disks": {entry["target"]: entry for entry in read_disks(document)},
+            "interfaces": {entry["mac"]: entry for entry in read_interfaces(document)},
+            "hostdevs": {entry["pci"]: entry for entry in read_hostdevs(document)},
+        }
+
+    def value(self, name: str) -> object:
+        """The value of a setting; that of a whole device is whether it is there."""
+        option, key, part = split_name(name)
+        if key is None:
+            return SETTINGS[name].read(self._document).in_force(self._everywhere).value()
+        entry = self.devices[option].get(key)
+        if not part or entry is None:
+            return entry is not None
+        if part == "source":
+            return [entry.get(field) for field in ("type", "source", "network", "bridge", "dev", "mode")]
+        value: Any = entry
+        for field in part.split("."):
+            value = (value or {}).get(field)
+        return value
+
+    def names(self) -> List[str]:
+        """The names of all settings that the document has."""
+        return list(SETTINGS) + [name for option, devices in self.devices.items() for key in devices for name in device_names(option, key)]
 
 
-def not_in_force(names: Iterable[str], active: DomainDocument, inactive: DomainDocument, everywhere: FrozenSet[int]) -> List[str]:
+def not_in_force(names: Iterable[str], active: View, configured: View) -> List[str]:
     """Those of the settings whose value in the running guest is not the configured one; a device that is missing stands for all of it."""
     found: List[str] = []
-    for name in names:
+    for name in dict.fromkeys(names):
         option, key, part = split_name(name)
-        missing = "{0}[{1}]".format(option, key) in found if part else False
-        if name not in found and not missing and in_force(active, name, everywhere) != in_force(inactive, name, everywhere):
+        missing = bool(part) and "{0}[{1}]".format(option, key) in found
+        if not missing and active.value(name) != configured.value(name):
             found.append(name)
     return found
-
-
-def all_names(*documents: DomainDocument) -> List[str]:
-    """The names of every setting that one of the documents has."""
-    names = list(SETTINGS)
-    for option in DEVICES:
-        for key in dict.fromkeys(key for document in documents for key in _devices(document, option)):
-            names.extend(device_names(option, key))
-    return names
-
-
-def _devices(document: DomainDocument, option: str) -> Dict[str, Dict[str, Any]]:
-    read, key = {"disks": (read_disks, "target"), "interfaces": (read_interfaces, "mac"), "hostdevs": (read_hostdevs, "pci")}[option]
-    return {entry[key]: entry for entry in read(document)}

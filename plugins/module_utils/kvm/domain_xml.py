@@ -15,6 +15,7 @@ from ..host import cpuset
 from ..host.errors import FleetError
 from .xml_tree import Element, XmlDocument, attribute, attributes_of, child, elements, is_bare, serialize, set_attribute, text_of
 
+MASK = "********"
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
 #: The order in which libvirt itself writes the children of an element (virDomainDefFormatInternal in src/conf/domain_conf.c).
@@ -247,11 +248,15 @@ class DomainDocument(XmlDocument):
         return hashlib.sha256(_sort_key(meaning(self.root)).encode("utf-8")).hexdigest()
 
     def shown(self) -> str:
-        """The text for people: with passwords masked. Two documents that differ in one setting differ in its lines only."""
+        """The text for people, without what libvirt itself shows to nobody unasked: passwords of displays, cookies of network disks."""
         copy = self.copy()
         for element in copy.find_all("devices/graphics"):
             if attribute(element, "passwd") is not None:
-                element.setAttribute("passwd", "********")
+                element.setAttribute("passwd", MASK)
+        for disk in copy.find_all("devices/disk"):
+            cookies = child(child(disk, "source"), "cookies")
+            for cookie in elements(cookies) if cookies is not None else []:
+                copy.set_text(cookie, MASK)
         return serialize(copy.root) + "\n"
 
 

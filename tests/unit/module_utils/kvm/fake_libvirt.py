@@ -19,6 +19,7 @@ class FakeLibvirt(Client):
         self.stubborn, self.transient, self.saved, self.cpus = stubborn, transient, saved, frozenset(cpus)
         self.calls = []
         self.fails = {}
+        self.failure = "libvirt says no to {0}."
 
     def __getattribute__(self, name):
         found = object.__getattribute__(self, name)
@@ -28,7 +29,7 @@ class FakeLibvirt(Client):
 
     def _called(self, name, method, arguments, options):
         if self.fails.get(name, lambda *_: False)(*arguments):
-            raise FleetError("libvirt says no to {0}.".format(name))
+            raise FleetError(self.failure.format(name))
         self.calls.append((name,) + arguments)
         return method(*arguments, **options)
 

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.domain_rules import disagreements
-from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.domain_settings import Settings, all_names, not_in_force, read_settings
+from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.domain_settings import Settings, View, not_in_force, read_settings
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.domain_xml import DomainDocument
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.xml_tree import serialize
 
@@ -96,7 +96,8 @@ def test_reading_changes_nothing(directory):
         document = DomainDocument(text, path)
         found = read_settings(document)
         disagreements(document)
-        assert not_in_force(all_names(document), document, document, frozenset([0, 1])) == [], path
+        view = View(document, frozenset([0, 1]))
+        assert not_in_force(view.names(), view, view) == [], path
         if not twins(document) and path not in REFUSED:
             assert Settings.from_option(found).apply(document) == [], path
             assert document.text == text, path

@@ -65,6 +65,19 @@ def test_when_libvirt_refuses_one_domain_none_is_changed(backups):
     assert backups.uuids() == []
 
 
+def test_a_document_that_fails_libvirts_schema_may_be_defined_without_it(backups):
+    libvirt = FakeLibvirt(*GUESTS)
+    libvirt.failure = "XML document failed to validate against schema"
+    libvirt.fails["define"] = lambda xml, validate: validate
+    with pytest.raises(FleetError, match="virt-xml-validate - domain.*set validate to false"):
+        carry_out(libvirt, backups, vcpupin=PINS)
+    libvirt.fails.clear()
+    carry_out(libvirt, backups, vcpupin=PINS)
+    libvirt.fails["define"] = lambda xml, validate: validate
+    carry_out(libvirt, backups, restore=True)
+    assert list(libvirt.configured.values()) == GUESTS
+
+
 def test_what_cannot_be_put_back_is_said(backups):
     libvirt = FakeLibvirt(*GUESTS)
     libvirt.fails["define"] = lambda xml, *_more: DomainDocument(xml).name == "c" or (DomainDocument(xml).name == "a" and xml == GUESTS[0])

@@ -276,13 +276,15 @@ def test_a_bad_value_is_refused_with_the_domain_and_the_remedy(wanted, said):
 @pytest.mark.parametrize(
     "wanted, said",
     [
+        ({"disks": [{"target": "sda", "type": "block"}]}, "The disk sda has no file or block device yet. To make it a block, give its source too."),
         ({"disks": [{"target": "vdc", "driver": {"queues": 2}}]}, "It has no disk vdc. To add it, give its source"),
         ({"interfaces": [{"mac": "52:54:00:00:00:01", "queues": 2}]}, "It has no interface 52:54:00:00:00:01. To add it, give its network"),
     ],
 )
 def test_a_device_that_is_missing_and_not_described_is_refused(wanted, said):
+    empty = "    <disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>\n"
     with pytest.raises(FleetError, match=said):
-        settings(**wanted).apply(document())
+        settings(**wanted).apply(document(("    <controller", empty + "    <controller")))
 
 
 def test_two_interfaces_on_one_network_have_to_be_told_apart():
