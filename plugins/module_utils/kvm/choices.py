@@ -78,17 +78,19 @@ def _fewest(room: Room, nodes: Sequence[int], most: int, enough: Enough) -> Iter
         else:
             candidates = _neighbourhoods(room, nodes, count)
         holding = [chosen for chosen in candidates if enough.hold(chosen)]
-        yield from sorted(holding, key=_badness(room)) if len(holding) > 1 else holding
+        yield from sorted(holding, key=_badness(room, enough.vcpus)) if len(holding) > 1 else holding
 
 
-def _badness(room: Room) -> Callable[[Tuple[int, ...]], Tuple[int, int, int, Tuple[int, ...]]]:
-    """Far apart is worst; then taking CPUs beside GPUs that nobody has yet; then leaving much unused where little would do."""
+def _badness(room: Room, vcpus: int) -> Callable[[Tuple[int, ...]], Tuple[int, int, int, int, Tuple[int, ...]]]:
+    """Far apart is worst; then sharing cores with other guests; then CPUs beside GPUs that nobody has yet; then leaving much unused."""
     unclaimed = Counter(room.gpu_nodes[index] for index in room.free_gpus())
     unused = {node: room.threads(node) for node in room.memory}
+    whole = {node: sum([width * room.cores(node, width) for width in room.widths]) for node in room.memory}
 
-    def badness(chosen: Tuple[int, ...]) -> Tuple[int, int, int, Tuple[int, ...]]:
+    def badness(chosen: Tuple[int, ...]) -> Tuple[int, int, int, int, Tuple[int, ...]]:
+        shared = max(0, vcpus - sum([whole[node] for node in chosen]))
         apart = sum([room.distance(one, other) for one, other in itertools.combinations(chosen, 2)])
-        return apart, sum([unclaimed[node] for node in chosen]), sum([unused[node] for node in chosen]), chosen
+        return apart, shared, sum([unclaimed[node] for node in chosen]), sum([unused[node] for node in chosen]), chosen
 
     return badness
 

@@ -137,7 +137,7 @@ class _Planner:
         if pinning == "core":
             width = len(self.room.core_of[pins[0]])
             groups = [tuple(pins[at:at + width]) for at in range(0, len(pins), width)]
-            if any(group != self.room.core_of.get(group[0]) for group in groups):
+            if guest.vcpus % width or any(group != self.room.core_of.get(group[0]) for group in groups):
                 return None, "they do not put pairs of vCPUs on the threads of one core."
         nodes = tuple(sorted({self.room.node_of[cpu] for cpu in pins}))
         away = {self.room.node_of[cpu] for cpu in guest.emulator_cpus} - set(nodes)

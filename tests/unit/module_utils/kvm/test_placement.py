@@ -97,6 +97,13 @@ def test_a_mixed_set_shares_the_host_without_sharing_a_core():
     assert sum(map(len, cores)) == len(set().union(*cores))
 
 
+def test_a_guest_of_odd_size_rather_takes_another_node_than_half_of_a_core_of_somebody():
+    """41 vCPUs leave seven threads on their node, one of them on a core of their own; the other node has whole cores."""
+    large, small = planned({"name": "a", "vcpus": 41, "memory": "8G"}, {"name": "b", "vcpus": 7, "memory": "8G"})["guests"]
+    assert (large["nodes"], small["nodes"]) == ([0], [1])
+    assert not {cpu % 48 for cpu in large["vcpupin"].values()} & {cpu % 48 for cpu in small["vcpupin"].values()}
+
+
 def test_a_small_guest_fills_a_gap_and_leaves_large_blocks_of_gpus_whole():
     plan = planned({"name": "a", "gpus": [4], "vcpus": 4, "memory": "8G"}, {"name": "b", "gpus": 1, "vcpus": 4, "memory": "8G"},
                    {"name": "c", "gpus": 2, "vcpus": 4, "memory": "8G"}, {"name": "d", "gpus": 8, "vcpus": 4, "memory": "8G"})
@@ -189,6 +196,15 @@ def test_present_pins_stay_where_nothing_is_asked_of_them():
     guest = only({"name": "a", "gpus": [0, 1], "vcpus": 10, "memory": "8G"}, pinned={"a": {"vcpupin": NVIDIA_VM}})
     assert guest["vcpupin"] == NVIDIA_VM
     assert (guest["kept"], guest["pinning"], guest["topology"]["threads"]) == (True, "thread", 1)
+
+
+def test_present_pins_on_cores_of_different_widths_are_no_core_pinning():
+    """A core of three threads and one of two, as where a sibling is offline: no guest topology is three wide and has five vCPUs."""
+    cpus = [{"id": number, "socket": 0, "core": number // 3, "node": 0} for number in range(5)]
+    host = Topology.from_dict({"cpus": cpus, "nodes": [{"id": 0, "memory_kib": 64 * GIB}], "devices": []})
+    guest = {"name": "a", "vcpus": 5, "memory": "8G", "vcpupin": {number: number for number in range(5)}}
+    placed = placement.plan(host, [guest]).to_dict()["guests"][0]
+    assert (placed["pinning"], placed["topology"], placed["kept"]) == ("thread", {"sockets": 1, "cores": 5, "threads": 1}, True)
 
 
 def test_a_guest_may_bring_its_pins_itself():
