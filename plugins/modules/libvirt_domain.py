@@ -303,10 +303,10 @@ EXAMPLES = r"""
 
 - name: Apply a plan to all guests and move the pins of the running ones at once
   dgxops.fleet.libvirt_domain:
-    domains: "{{ plan.guests | map('dict2items') | map('selectattr', 'key', 'in', settings) | map('items2dict') }}"
+    domains: "{{ plan.guests | map('dict2items') | map('selectattr', 'key', 'in', settings) | map('list') | map('items2dict') }}"
     when_running: live
   vars:
-    settings: [name, vcpupin, topology, cells, emulatorpin, iothreadpin]
+    settings: [name, vcpupin, topology, cells, emulatorpin]
 
 - name: Give every guest back as it was found
   dgxops.fleet.libvirt_domain:

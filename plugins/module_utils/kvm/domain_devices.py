@@ -274,6 +274,9 @@ class Limit(NamedTuple):
     def to_option(self) -> Dict[str, int]:
         return {name: value for name, value in zip(self._fields, self) if value is not None}
 
+    def __str__(self) -> str:
+        return ", ".join("{0} {1}".format(name, value) for name, value in self.to_option().items()) or "no limit"
+
 
 class Interface(Device):
     """A network interface by its MAC address, or by what it is connected to if only one is."""

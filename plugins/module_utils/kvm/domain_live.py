@@ -106,13 +106,15 @@ def settles(name: str, active: DomainDocument, wanted: DomainDocument) -> bool:
 
 def describe(step: LiveStep) -> Tuple[str, str]:
     """A step in words, before and after."""
+    what = step.setting
     if isinstance(step, PinThread):
-        thread = step.setting if step.setting == "emulatorpin" else "{0} {1}".format(step.setting, step.number)
-        return tuple("{0}: {1}".format(thread, cpuset.show(cpus)) for cpus in (step.before, step.cpus))  # type: ignore[return-value]
-    if isinstance(step, LimitInterface):
-        return tuple("{0}: {1}".format(step.setting, limit.to_option() or "no limit") for limit in (step.before, step.limit))  # type: ignore[return-value]
-    absent, present = "{0}: absent".format(step.setting), "{0}: present".format(step.setting)
-    return (absent, present) if isinstance(step, AttachDevice) else (present, absent)
+        what += "" if what == "emulatorpin" else " {0}".format(step.number)
+        before, after = cpuset.show(step.before), cpuset.show(step.cpus)
+    elif isinstance(step, LimitInterface):
+        before, after = str(step.before), str(step.limit)
+    else:
+        before, after = ("absent", "present") if isinstance(step, AttachDevice) else ("present", "absent")
+    return "{0}: {1}".format(what, before), "{0}: {1}".format(what, after)
 
 
 def _device_steps(name: str, option: str, key: str, active: DomainDocument, wanted: DomainDocument) -> List[LiveStep]:

@@ -122,6 +122,8 @@ def test_bandwidth_is_limited_live():
     (step,) = decided.steps
     assert isinstance(step, LimitInterface) and (step.mac, step.direction, step.limit) == (MAC, "inbound", (1000, None, 256))
     assert step.undo().limit == (None, None, None)
+    before, after = ("interfaces[{0}].bandwidth.inbound: {1}\n".format(MAC, limit) for limit in ("no limit", "average 1000, burst 256"))
+    assert (decided.diffs()[1].before, decided.diffs()[1].after) == (before, after)
     assert decided.pending == ()
 
 
