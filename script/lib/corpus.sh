@@ -24,9 +24,9 @@ fetch_corpus() {
   local options=(-qq -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$apt/lists"
     -o Dir::Cache="$apt/cache" -o APT::Sandbox::User= -o APT::Update::Post-Invoke-Success::= -o Debug::NoLocking=1)
   (
-    cd "$work"
-    apt-get "${options[@]}" update
-    apt-get "${options[@]}" source --download-only --only-source "$package"
+    cd "$work" &&
+      apt-get "${options[@]}" update &&
+      apt-get "${options[@]}" source --download-only --only-source "$package"
   ) >"$LOGS/corpus.log" 2>&1 </dev/null || {
     tail -n 20 "$LOGS/corpus.log" >&2
     die "the source package $package could not be fetched. The whole log is in $LOGS/corpus.log."
