@@ -464,12 +464,10 @@ def main() -> None:
             planned = {change.found.uuid: change.after or change.found.inactive for change in changes}
             warnings += overlaps(names, pins_of_all(client, entries, planned))
         work = Work(client, backups, params["validate"], params["shutdown_timeout"])
-        if not module.check_mode:
-            work.carry_out(changes)
         results = [change.result(backups, work.retired) for change in changes]
         if not module.check_mode:
-            for change, result in zip(changes, results):
-                result["pending"] = pending_now(client, change)
+            work.carry_out(changes)
+            results = [dict(change.result(backups, work.retired), pending=pending_now(client, change)) for change in changes]
         client.close()
     for warning in warnings + [warning for change in changes for warning in change.warnings]:
         module.warn(warning)

@@ -1,6 +1,7 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The settings of a domain's threads: vCPUs, I/O threads, their pins, and the topology that the guest sees."""
+import itertools
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Tuple
 
 from ..host import cpuset
@@ -8,6 +9,9 @@ from ..host.errors import FleetError
 from .domain_parts import Setting, count_of, cpus_of, whole
 from .domain_xml import DomainDocument, number
 from .xml_tree import Element, attribute, set_attribute, text_of
+
+#: More than anybody has disks; it stops a slip of the pen from filling the memory.
+MOST_IOTHREADS = 1024
 
 
 class Pins(Setting):
@@ -126,18 +130,15 @@ class IoThreads(Setting):
 
     @classmethod
     def from_option(cls, value: Any) -> "IoThreads":
-        return cls(range(1, whole(value, "The number of I/O threads") + 1))
+        return cls(range(1, whole(value, "The number of I/O threads", most=MOST_IOTHREADS) + 1))
 
     @classmethod
     def read(cls, document: DomainDocument) -> "IoThreads":
         count = count_of(text_of(document.find("iothreads")))
         ids = {count_of(attribute(element, "id")) for element in document.find_all("iothreadids/iothread")} - {0}
         # libvirt gives the threads without a number the lowest numbers that are free (virDomainIOThreadIDDefArrayInit).
-        free = 1
-        while len(ids) < count:
-            ids.add(free) if free not in ids else None
-            free += 1
-        return cls(ids)
+        free = (thread for thread in itertools.count(1) if thread not in ids)
+        return cls(ids | set(itertools.islice(free, max(min(count, MOST_IOTHREADS) - len(ids), 0))))
 
     def to_option(self) -> Optional[int]:
         return len(self.ids) if self.ids == frozenset(range(1, len(self.ids) + 1)) else None
@@ -167,7 +168,7 @@ class Vcpus(Setting):
 
     @classmethod
     def from_option(cls, value: Any) -> "Vcpus":
-        return cls(whole(value, "The number of vCPUs", least=1))
+        return cls(whole(value, "The number of vCPUs", least=1, most=cpuset.HIGHEST_CPU))
 
     @classmethod
     def read(cls, document: DomainDocument) -> "Vcpus":

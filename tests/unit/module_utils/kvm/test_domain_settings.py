@@ -233,7 +233,7 @@ def test_new_huge_pages_replace_old_ones():
 @pytest.mark.parametrize(
     "wanted, said",
     [
-        ({"vcpus": 0}, "Domain a, vcpus: The number of vCPUs is 0. It must be at least 1."),
+        ({"vcpus": 0}, "Domain a, vcpus: The number of vCPUs is 0. It must be from 1 to 65535."),
         ({"vcpus": "many"}, "'many', which is not a whole number"),
         ({"vcpus": True}, "not a whole number"),
         ({"memory_kib": 0}, "The memory is 0. It must be at least 1."),
@@ -244,7 +244,8 @@ def test_new_huge_pages_replace_old_ones():
         ({"vcpupin": {"0": 1, 0: 2}}, "The vcpu 0 is pinned twice"),
         ({"emulatorpin": "all"}, "neither a CPU nor a range"),
         ({"emulatorpin": {"a": 1}}, "not a CPU"),
-        ({"iothreads": -1}, "must be at least 0"),
+        ({"iothreads": -1}, "The number of I/O threads is -1. It must be from 0 to 1024."),
+        ({"vcpus": 10**9}, "It must be from 1 to 65535."),
         ({"iothreadpin": {0: "1"}}, "The iothread number is 0. It must be at least 1."),
         ({"topology": {"sockets": 1, "cores": 5}}, "It has no threads"),
         ({"topology": {"sockets": 0, "cores": 5, "threads": 2}}, "The number of sockets is 0"),
