@@ -91,7 +91,10 @@ def ib_fabric_plan(
     """A fabric as a dictionary; see :func:`fabric.plan`."""
     try:
         choice = fabric.choose_hcas(Topology.from_dict(topology), links) if topology is not None else None
-        names = _names(hcas, "hcas", "ib{0}", 0) if choice is None else _chosen_first(topology, choice)
+        if choice is not None:
+            names: Optional[List[str]] = _chosen_first(topology, choice)
+        else:
+            names = None if hcas is None else _names(hcas, "hcas", "ib{0}", 0)
         found = fabric.plan(_names(nodes, "nodes", "node{0}", 1), links, leaf_ports, core_ports, oversubscription, cores, names).to_dict()
         if choice is not None:
             found["hcas"] = choice.to_dict()
@@ -101,9 +104,7 @@ def ib_fabric_plan(
         raise AnsibleFilterError("ib_fabric_plan: {0}".format(error.message)) from error
 
 
-def _names(given: Any, place: str, pattern: str, first: int) -> Optional[List[str]]:
-    if given is None:
-        return None
+def _names(given: Any, place: str, pattern: str, first: int) -> List[str]:
     if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
         return [pattern.format(at + first) for at in range(given)]
     if isinstance(given, (list, tuple)) and all(isinstance(name, str) for name in given):

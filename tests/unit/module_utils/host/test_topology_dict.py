@@ -116,8 +116,14 @@ MISTAKES = [
     (lambda given: given["cpus"][3].pop("core"), "cpus[3].core is missing; expected is a whole number of at least 0."),
     (lambda given: given["cpus"][3].update(online="yes"), "cpus[3].online is 'yes', but true or false is expected."),
     (lambda given: given["cpus"][3].update(l3=-2), "cpus[3].l3 is -2, but"),
-    (lambda given: given["cpus"][3].update(sibling=[1, 3]), "cpus[3] has the unknown key sibling. Is siblings meant? Known are id, socket, die, core, node, siblings,"),
-    (lambda given: given["cpus"][0].update(siblings=[0, 9]), "cpus[2].siblings says that CPU 2 shares a core with 0,2, but cpus[0] says of CPU 0 that its core is 0."),
+    (
+        lambda given: given["cpus"][3].update(sibling=[1, 3]),
+        "cpus[3] has the unknown key sibling. Is siblings meant? Known are id, socket, die, core, node, siblings,",
+    ),
+    (
+        lambda given: given["cpus"][0].update(siblings=[0, 9]),
+        "cpus[2].siblings says that CPU 2 shares a core with 0,2, but cpus[0] says of CPU 0 that its core is 0.",
+    ),
     (lambda given: given["cpus"][0].update(siblings="0,2"), "cpus[0].siblings is '0,2', but a list of CPU numbers is expected."),
     (lambda given: given["cpus"][0].update(siblings=[0, None]), "cpus[0].siblings is [0, None], but a list of CPU numbers is expected."),
     (

@@ -100,7 +100,9 @@ def test_without_a_figure_in_the_document_none_is_made_up():
     assert found["networks"] == ["10 GbE", "40 GbE", "100 GbE", "InfiniBand"]
 
 
-@pytest.mark.parametrize("arguments, said", [(("video", 8), "use_case is 'video', but one of analytics, hpc"), (("hpc", 0), "gpus is 0"), (([], 1), "use_case")])
+@pytest.mark.parametrize(
+    "arguments, said", [(("video", 8), "use_case is 'video', but one of analytics, hpc"), (("hpc", 0), "gpus is 0"), (([], 1), "use_case")]
+)
 def test_unknown_use_cases_are_named(arguments, said):
     with pytest.raises(FleetError) as caught:
         advice.storage_advice(*arguments)
