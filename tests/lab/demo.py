@@ -35,9 +35,9 @@ SHOWN_HOST, SHOWN_GUEST, SHOWN_LINES = "dgx2-b", "dev-2g12-13", 60
 #: The task of playbooks/demo.yml whose message is the picture.
 PICTURE_TASK = "Draw the plan"
 NEXT_STEPS = (
-    "Next:  docs/demo.md           what you have just seen, and how to look closer",
-    "       docs/kvm_tuning.md     the same for a DGX of your own, one variable at a time",
-    "       script/test            every check of the collection",
+    "Next:  docs/demo.md          what you have just seen, step by step",
+    "       docs/kvm_tuning.md    the same for a DGX of your own",
+    "       script/test           every check of the collection",
 )
 #: Seconds for a run of the playbook. It takes a few; a run that hangs must not hang the demo.
 PATIENCE = 300
@@ -304,7 +304,7 @@ class Demo:
         run = self.playbook.run(name, *arguments)
         if run.status:
             said = [text for host in self.hosts for text in run.failures(host)]
-            raise NotSo("the playbook failed{0} The log is {1}.".format(": " + said[0] if said else ".", run.log))
+            raise NotSo("the playbook failed{0}. The log is {1}".format(": " + said[0].rstrip(".") if said else "", run.log))
         return run
 
 
@@ -417,12 +417,15 @@ def main(arguments: Sequence[str]) -> int:
         terminal.line()
         terminal.line("Interrupted. The simulated hosts are gone; the logs so far are in " + options.logs)
         return 130
+    except BrokenPipeError:  # whoever read along has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     _farewell(terminal, demo.proofs, time.monotonic() - started, options.logs)
     return 0
 
 
 def _farewell(terminal: Terminal, proofs: int, seconds: float, logs: str) -> None:
-    terminal.heading("All of this was so: {0} checks in {1:.0f} s. Nothing of it is left on this machine but the logs:".format(proofs, seconds))
+    terminal.heading("All of this was so: {0} checks in {1:.0f} s. Only the logs are left on this machine:".format(proofs, seconds))
     terminal.line("   " + logs)
     terminal.line()
     terminal.block(NEXT_STEPS)
