@@ -205,3 +205,17 @@ def test_what_the_host_has_already_is_refused(host, network, reason):
     answer = want(host, dict(network, name="new"))
     assert answer["failed"] and reason in answer["msg"]
     assert host.say("virsh", "-q", "net-list", "--all", "--name").split() == ["default"]
+
+
+def test_the_address_of_a_guest_is_waited_for(host):
+    made(host, dict(DEFAULT, hosts=[LEASE]))
+    host.add_guest("g", ("network", "default", MAC), start=False)
+    assert host.run("libvirt_guest_addresses", names=["g"])["guests"][0]["running"] is False
+    host.say("virsh", "-q", "start", "g")
+    (guest,) = host.run("libvirt_guest_addresses", wait=60)["guests"]
+    assert (guest["name"], guest["address"]) == ("g", "192.168.122.45")
+    assert [(entry["source"], entry["connection"], entry["mac"]) for entry in guest["addresses"]] == [("lease", "default", MAC)]
+    assert "agent is not configured" in guest["problems"]["agent"]
+    host.add_guest("lonely", ("bridge", "br9", OTHER))
+    answer = host.run("libvirt_guest_addresses", names=["g", "lonely"], wait=3)
+    assert answer["failed"] and answer["waiting"] == ["lonely"] and "agent channel" in answer["msg"]
