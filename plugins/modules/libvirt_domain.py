@@ -455,7 +455,10 @@ def main() -> None:
     params = module.params
     with errors_reported_by(module):
         wanted = [Settings.from_option(domain) for domain in params["domains"]] if params["state"] == "present" else None
-        client, backups = Client.open(params["uri"]), Backups(params["backup_dir"])
+        backups = Backups(params["backup_dir"])
+        if wanted is None and params["domains"] is None and not backups.uuids():
+            module.exit_json(changed=False, domains=[], diff=[])  # a host that was never changed may have no libvirt at all
+        client = Client.open(params["uri"])
         entries = client.domains()
         names, warnings = ([settings.name for settings in wanted], []) if wanted is not None else names_to_restore(params, entries, backups)
         found = read_domains(client, backups, find_entries(entries, names))

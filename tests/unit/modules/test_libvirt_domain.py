@@ -166,3 +166,11 @@ def test_what_info_returns_can_be_given_back(site):
 
 def test_info_of_an_unknown_domain_fails(site):
     assert site.run(module=libvirt_domain_info, names=["nobody"])["unknown"] == ["nobody"]
+
+
+def test_a_host_that_was_never_changed_needs_no_libvirt_to_be_given_back(site, monkeypatch):
+    monkeypatch.setattr(client, "libvirt", None)
+    options = {"state": "restored", "backup_dir": site.backup_dir}
+    answer = run_module(libvirt_domain.main, options)
+    assert (answer["changed"], answer["domains"]) == (False, [])
+    assert "bindings" in run_module(libvirt_domain.main, dict(options, domains=[{"name": NAME}]))["msg"]
