@@ -71,11 +71,11 @@ def check_forward(forward: Forward) -> None:
     if kind == "hostdev" and forward.pf and forward.pci:
         raise FleetError("pf and pci are both given. Give the parent device, or the addresses of the functions.")
     if forward.pci and kind != "hostdev":
-        raise FleetError("pci is for hostdev networks; this is a {0} network.".format(kind))
+        raise FleetError("pci is for hostdev networks; the mode is {0}.".format(kind))
     if forward.pf and kind not in ("hostdev", "macvtap"):
-        raise FleetError("pf is for hostdev and macvtap networks; this is a {0} network. Give the NIC that it goes out by in devices.".format(kind))
+        raise FleetError("pf is for hostdev and macvtap networks; the mode is {0}. Give the NIC that it goes out by in devices.".format(kind))
     if kind in ("isolated", "open", "bridge", "hostdev") and forward.devices:
-        raise FleetError("devices is for nat, route and macvtap networks; this is a {0} network.".format(kind))
+        raise FleetError("devices is for nat, route and macvtap networks; the mode is {0}.".format(kind))
     if kind in ("nat", "route") and len(forward.devices) > 1:
         raise FleetError("devices has {0}, but a {1} network goes out by one NIC, or by any of them if devices is empty.".format(
             ", ".join(forward.devices), kind))

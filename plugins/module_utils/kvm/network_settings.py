@@ -127,13 +127,15 @@ class NetworkSettings(NamedTuple):
             new = document.bridge is None and document.find("ip") is None and document.find("forward") is None
             if not new and not (self.kind in MANAGED and found.kind in MANAGED):
                 raise FleetError(
-                    "It is a {0} network and cannot be made a {1} network, since nothing of it would stay. Remove it first (state: absent) and make it anew, "
+                    "Its mode is {0} and cannot become {1}, since nothing of the network would stay. Remove it first (state: absent) and make it anew, "
                     "or use another name.".format(found.kind, self.kind))
             wanted = Forward(self.kind, None, found.devices if self.kind in ("nat", "route") else ())
         if self.macvtap_mode is not None:
             wanted = wanted._replace(macvtap_mode=self.macvtap_mode)
+        if self.devices and self.pf and wanted.kind == "macvtap":
+            raise FleetError("devices and pf are both given. Give the devices that guests are on, or the parent device of the functions.")
         if self.devices is not None:
-            wanted = wanted._replace(devices=self.devices)
+            wanted = wanted._replace(devices=self.devices, pf=None if wanted.kind == "macvtap" else wanted.pf)
         if self.pf is not None:
             wanted = wanted._replace(pf=self.pf or None, pci=(), devices=() if wanted.kind == "macvtap" else wanted.devices)
         if self.pci is not None:

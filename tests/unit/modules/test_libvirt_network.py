@@ -197,7 +197,7 @@ def test_a_step_that_fails_puts_everything_back(site, fails):
         ({"name": "default", "active": False}, "It cannot be stopped while running guests are connected to it"),
         ({"name": "nat2", "mode": "nat", "address": "192.168.122.1/24"}, "overlaps 192.168.122.0/24 of network default"),
         ({"name": "default", "hosts": HOSTS}, "is in the range 192.168.122.2 - 192.168.122.254"),
-        ({"name": "default", "mode": "macvtap", "devices": ["eth0"]}, "It is a nat network and cannot be made a macvtap network"),
+        ({"name": "default", "mode": "macvtap", "devices": ["eth0"]}, "Its mode is nat and cannot become macvtap"),
     ],
 )
 def test_refusals_change_nothing(site, network, said):

@@ -79,9 +79,9 @@ def test_a_bad_value_is_named(wanted, said):
         ({"address": None}, "A nat network needs an address"),
         ({"address": None, "mode": "isolated", "hosts": [lease(5)]}, "It has ranges or hosts but no address"),
         ({"devices": ["eth0", "eth1"]}, "devices has eth0, eth1, but a nat network goes out by one NIC"),
-        ({"pf": "eth0"}, "pf is for hostdev and macvtap networks; this is a nat network."),
-        ({"pci": ["86:02.0"]}, "pci is for hostdev networks; this is a nat network."),
-        ({"mode": "isolated", "devices": ["eth0"]}, "devices is for nat, route and macvtap networks; this is a isolated network."),
+        ({"pf": "eth0"}, "pf is for hostdev and macvtap networks; the mode is nat."),
+        ({"pci": ["86:02.0"]}, "pci is for hostdev networks; the mode is nat."),
+        ({"mode": "isolated", "devices": ["eth0"]}, "devices is for nat, route and macvtap networks; the mode is isolated."),
         ({"mode": "bridge", "bridge": "br0"}, "A bridge network has an address, but libvirt serves none of that there"),
         ({"mode": "bridge", "address": None}, "A bridge network needs the name of the host's bridge"),
         ({"mode": "bridge", "address": None, "bridge": "br0", "mtu": 9000}, "A bridge network has an mtu"),
@@ -89,6 +89,7 @@ def test_a_bad_value_is_named(wanted, said):
         ({"mode": "macvtap", "address": None, "devices": ["eth0"], "bridge": "br0"}, "A macvtap network has no bridge"),
         ({"mode": "hostdev", "address": None}, "A hostdev network needs the virtual functions"),
         ({"mode": "hostdev", "address": None, "pf": "eth0", "pci": ["86:02.0"]}, "pf and pci are both given"),
+        ({"mode": "macvtap", "address": None, "pf": "eth0", "devices": ["eth1"]}, "devices and pf are both given"),
     ],
 )
 def test_a_network_that_contradicts_itself_is_refused(wanted, said):
@@ -113,9 +114,17 @@ def test_a_pool_of_functions_is_written_as_libvirt_has_it():
     assert Forward.read(document).pci == ("0000:86:02.0",)
 
 
+def test_a_macvtap_network_goes_from_functions_to_a_device_and_back():
+    document = network(mode="macvtap", pf="eth0", address=None)
+    for wanted in ({"devices": ["eth1"]}, {"pf": "eth0"}):
+        NetworkSettings.from_option(dict(wanted, name="n")).apply(document)
+        found = Forward.read(document)
+        assert (list(found.devices), found.pf) == (wanted.get("devices", []), wanted.get("pf"))
+
+
 def test_a_network_is_not_made_one_of_another_nature():
     for before, after in (({}, {"mode": "bridge"}), ({"mode": "macvtap", "devices": ["eth0"], "address": None}, {"mode": "nat"})):
-        with pytest.raises(FleetError, match="cannot be made a"):
+        with pytest.raises(FleetError, match="cannot become"):
             NetworkSettings.from_option(dict(after, name="n")).apply(network(**before))
     document = network()
     NetworkSettings.from_option({"name": "n", "mode": "isolated"}).apply(document)
