@@ -1,0 +1,144 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A copy of users, and the users back on another host."""
+import os
+
+import pytest
+
+from ansible_collections.dgxops.fleet.plugins.module_utils.host import accounts_backup as backup
+from ansible_collections.dgxops.fleet.plugins.module_utils.host import accounts_host
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.accounts import GroupWish, wishes_from_params
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Result
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
+
+from .lab_accounts import host_below, params, texts
+
+CAROL = {"name": "carol"}
+ALICE = {"name": "alice", "uid": 2001, "group": "research", "groups": ["docker", "proj"], "password_hash": "$6$salt$aliceshash", "comment": "Alice"}
+GROUPS = [{"name": "docker", "gid": 990}, {"name": "research", "gid": 3100}, {"name": "proj", "gid": 3101}]
+
+
+@pytest.fixture
+def old(tmp_path):
+    (tmp_path / "old").mkdir()
+    host = host_below(tmp_path / "old")
+    accounts_host.carry_out(accounts_host.plan(wishes_from_params(params([ALICE, CAROL], GROUPS)), {}, host), host)
+    return host
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    (tmp_path / "fresh").mkdir()
+    return host_below(tmp_path / "fresh")
+
+
+def saved_of(host, machine="one"):
+    return backup.select(accounts_host.read(host), machine)
+
+
+def restore(saved, host, names=None):
+    work = accounts_host.plan(backup.wishes_of(saved, accounts_host.read(host), names), {}, host)
+    accounts_host.carry_out(work, host)
+    return work
+
+
+def test_people_are_saved_and_users_of_the_system_are_not(old):
+    saved = saved_of(old)
+    assert [user.name for user in saved.users] == ["bob", "alice", "carol"]
+    assert [group.name for group in saved.groups] == ["sudo", "docker", "bob", "carol", "research", "proj"]
+    assert set(saved.shadow) == {"alice", "bob", "carol"}
+
+
+def test_a_fresh_host_gets_the_same_numbers_groups_and_shadow_entries_and_a_second_run_changes_nothing(old, fresh):
+    saved = backup.Saved.from_text(saved_of(old).to_text(), "copy")
+    restore(saved, fresh)
+    there, here = accounts_host.read(old), accounts_host.read(fresh)
+    for name in ("alice", "bob"):
+        assert here.users[name] == there.users[name] and here.shadow[name] == there.shadow[name] and here.groups_of(name) == there.groups_of(name)
+    assert here.groups["research"] == there.groups["research"]
+    assert not restore(saved, fresh)
+
+
+def test_what_was_restored_is_given_back_too(old, fresh):
+    before = texts(fresh)
+    restore(saved_of(old), fresh)
+    accounts_host.carry_out(accounts_host.plan_return(False, fresh), fresh)
+    assert texts(fresh) == before
+
+
+def test_a_group_of_the_system_is_found_by_its_name_and_gets_another_number_if_its_own_is_taken(old, fresh):
+    fresh.commands.groupadd(["--gid", "980", "docker"], None)
+    restore(saved_of(old), fresh)
+    assert accounts_host.read(fresh).groups["docker"] == ("docker", 980, ("alice",))
+    found = accounts_host.read(fresh)
+    elsewhere = found._replace(groups={"systemd-thing": found.groups["docker"]._replace(name="systemd-thing", gid=990, members=())})
+    assert GroupWish("docker", None, True) in backup.wishes_of(saved_of(old), elsewhere).groups
+
+
+def test_a_number_that_somebody_else_has_is_refused_and_nothing_is_changed(old, fresh):
+    fresh.commands.useradd(["--create-home", "--user-group", "--uid", "2001", "mallory"], None)
+    before = texts(fresh)
+    with pytest.raises(FleetError, match="The uid 2001 of user alice belongs to user mallory"):
+        restore(saved_of(old), fresh)
+    assert texts(fresh) == before
+
+
+def test_single_users_come_back_with_the_groups_that_they_need(old, fresh):
+    restore(saved_of(old), fresh, ["bob"])
+    now = accounts_host.read(fresh)
+    assert "alice" not in now.users and "research" not in now.groups
+    with pytest.raises(FleetError, match="The copy has no user eve"):
+        restore(saved_of(old), fresh, ["eve"])
+
+
+def test_a_copy_of_another_installation_is_not_overwritten(old):
+    saved = saved_of(old, "before")
+    with pytest.raises(FleetError, match="of another installation.*Restore it first"):
+        backup.refuse_other_machine("/backup", saved, "after")
+    backup.refuse_other_machine("/backup", saved, "before")
+    backup.refuse_other_machine("/backup", None, "after")
+
+
+def test_a_copy_on_the_disk_it_is_to_survive_is_refused(old):
+    with pytest.raises(FleetError, match="/backup/dgx01 is on the same file system as /"):
+        backup.refuse_same_disk("/backup/dgx01", ["/home/bob"], old)
+
+
+def test_only_root_reads_a_copy_and_the_diff_tells_no_secret(old):
+    saved = saved_of(old)
+    backup.save("/backup/dgx01", saved, old)
+    place = old.path("/backup/dgx01")
+    assert [os.stat(one).st_mode & 0o777 for one in (place, place + "/accounts.json")] == [0o700, 0o600]
+    assert backup.read_saved("/backup/dgx01", old) == saved
+    told = str(backup.diff_of(None, saved, [backup.Mirror("bob", "/home/bob", "/backup/homes/bob", 3)], "/backup"))
+    assert "aliceshash" not in told and "3 entries" in told and "user alice: uid 2001" in told
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"machine": "", "users": [["eve"]], "groups": [], "shadow": {}}',
+                                  '{"machine": "", "users": [["eve", "0", 0, "", "/root", "/bin/sh"]], "groups": [], "shadow": {}}'])
+def test_a_damaged_copy_is_told(text):
+    with pytest.raises(FleetError, match="accounts.json is damaged or no copy"):
+        backup.Saved.from_text(text, "/backup/accounts.json")
+
+
+def test_homes_go_to_the_copy_with_what_was_removed_and_come_back_without_harm_to_what_is_there(old):
+    asked = []
+
+    def run(argv, timeout=None, text_in=None):
+        asked.append(argv)
+        return Result(0, ">f+++++++++ a\n*deleting   b\n\n", "")
+
+    old.commands.run = run
+    to, = [mirror for mirror in backup.mirrors_to("/backup", saved_of(old), old) if mirror.user == "bob"]
+    os.makedirs(old.path("/backup/homes/bob"))
+    assert backup.move(to, old, keep=False, dry=False, timeout=5).moved == 2
+    assert "--delete" in asked[-1] and asked[-1][-2:] == (old.path("/home/bob") + "/", old.path("/backup/homes/bob") + "/")
+    back, = backup.mirrors_from("/backup", backup.wishes_of(saved_of(old), accounts_host.read(old)).users, old)
+    backup.move(back, old, keep=True, dry=True, timeout=5)
+    assert "--ignore-existing" in asked[-1] and "--dry-run" in asked[-1] and "--delete" not in asked[-1]
+
+
+def test_a_check_on_a_fresh_host_needs_no_rsync(old):
+    os.makedirs(old.path("/backup/homes/bob/deep"))
+    old.commands.run = None
+    assert backup.move(backup.Mirror("bob", "/backup/homes/bob", "/home/new"), old, keep=True, dry=True, timeout=5).moved == 2

@@ -1,0 +1,56 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The modules local_accounts and accounts_backup as a playbook meets them, on the files of a host that is played."""
+import pytest
+
+from ansible_collections.dgxops.fleet.plugins.modules import accounts_backup, local_accounts
+from ansible_collections.dgxops.fleet.tests.unit.module_utils.host.lab_accounts import host_below, texts
+
+from .run_module import run_module
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    host = host_below(tmp_path)
+    (tmp_path / "etc/machine-id").write_text("one\n")
+    for module in (local_accounts, accounts_backup):
+        monkeypatch.setattr(module, "Host", lambda commands: host)
+    return host
+
+
+WANTED = {"groups": [{"name": "docker", "system": True}], "users": [{"name": "eve", "groups": ["docker"], "password_hash": "$6$salt$secrethash"}]}
+
+
+def test_check_mode_predicts_what_the_run_then_does(host):
+    before = texts(host)
+    predicted = run_module(local_accounts.main, WANTED, check=True)
+    assert texts(host) == before
+    done = run_module(local_accounts.main, WANTED)
+    assert predicted["changed"] and predicted["diff"] == done["diff"]
+    assert done["users"]["eve"]["groups"] == ["docker"] and done["new_users"] == ["eve"]
+    assert "secrethash" not in str(done)
+    assert not run_module(local_accounts.main, WANTED)["changed"]
+    assert run_module(local_accounts.main, {"state": "absent"})["changed"] and texts(host) == before
+
+
+def test_a_collision_is_an_answer_that_tells_all(host):
+    answer = run_module(local_accounts.main, {"users": [{"name": "eve", "uid": 1000}]})
+    assert answer["failed"] and answer["collisions"] == ["The uid 1000 of user eve belongs to user bob."]
+
+
+def test_a_copy_is_made_once_and_a_missing_one_is_told(host):
+    options = {"path": "/backup", "homes": False, "same_disk": True}
+    predicted = run_module(accounts_backup.main, options, check=True)
+    done = run_module(accounts_backup.main, options)
+    assert predicted["changed"] and predicted == done and done["users"] == ["bob"]
+    assert not run_module(accounts_backup.main, options)["changed"]
+    assert not run_module(accounts_backup.main, dict(options, state="restored"))["changed"]
+    assert "There is no copy in /elsewhere" in run_module(accounts_backup.main, dict(options, path="/elsewhere", state="restored"))["msg"]
+
+
+def test_a_host_that_was_set_up_anew_does_not_take_its_own_copy(host):
+    options = {"path": "/backup", "homes": False, "same_disk": True}
+    run_module(accounts_backup.main, options)
+    with open(host.path("etc/machine-id"), "w") as handle:
+        handle.write("two\n")
+    assert "another installation" in run_module(accounts_backup.main, options)["msg"]
