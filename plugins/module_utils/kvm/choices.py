@@ -2,8 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The places worth trying for a guest, best first: sets of GPUs and of NUMA nodes. Whether one holds the guest is decided elsewhere."""
 import itertools
-from collections import Counter
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .requests import Guest
 from .room import Room
@@ -69,6 +68,12 @@ def _node_sets(room: Room, guest: Guest, anchored: Set[int], enough: Enough) -> 
 
 
 def _fewest(room: Room, nodes: Sequence[int], most: int, enough: Enough) -> Iterator[Tuple[int, ...]]:
+    def badness(chosen: Tuple[int, ...]) -> Tuple[int, int, int, int, Tuple[int, ...]]:
+        """Far apart is worst; then sharing cores with other guests; then CPUs beside GPUs that nobody has yet; then leaving much unused."""
+        apart = sum([room.distance(one, other) for one, other in itertools.combinations(chosen, 2)])
+        shared = max(0, enough.vcpus - sum([room.whole(node) for node in chosen]))
+        return apart, shared, sum([room.unclaimed[node] for node in chosen]), sum([room.threads(node) for node in chosen]), chosen
+
     nodes = enough.worth_trying(nodes)
     for count in range(1, min(most, len(nodes)) + 1):
         if count > 1 and not enough.could_hold(nodes, count):
@@ -78,21 +83,7 @@ def _fewest(room: Room, nodes: Sequence[int], most: int, enough: Enough) -> Iter
         else:
             candidates = _neighbourhoods(room, nodes, count)
         holding = [chosen for chosen in candidates if enough.hold(chosen)]
-        yield from sorted(holding, key=_badness(room, enough.vcpus)) if len(holding) > 1 else holding
-
-
-def _badness(room: Room, vcpus: int) -> Callable[[Tuple[int, ...]], Tuple[int, int, int, int, Tuple[int, ...]]]:
-    """Far apart is worst; then sharing cores with other guests; then CPUs beside GPUs that nobody has yet; then leaving much unused."""
-    unclaimed = Counter(room.gpu_nodes[index] for index in room.free_gpus())
-    unused = {node: room.threads(node) for node in room.memory}
-    whole = {node: sum([width * room.cores(node, width) for width in room.widths]) for node in room.memory}
-
-    def badness(chosen: Tuple[int, ...]) -> Tuple[int, int, int, int, Tuple[int, ...]]:
-        shared = max(0, vcpus - sum([whole[node] for node in chosen]))
-        apart = sum([room.distance(one, other) for one, other in itertools.combinations(chosen, 2)])
-        return apart, shared, sum([unclaimed[node] for node in chosen]), sum([unused[node] for node in chosen]), chosen
-
-    return badness
+        yield from sorted(holding, key=badness) if len(holding) > 1 else holding
 
 
 def _combinations(nodes: int, count: int) -> int:

@@ -36,9 +36,14 @@ class Room:
                 self.cpus_of[node].add(cpu.id)
         self.gpu_nodes: Dict[int, Optional[int]] = {gpu.index: self._known(gpu.node) for gpu in topology.gpus}
         self.gpu_holder: Dict[int, str] = {}
+        #: How many GPUs that nobody has there are by node; None are those of no known node.
+        self.unclaimed: Dict[Optional[int], int] = dict.fromkeys(self.memory, 0)
+        for gpu_node in self.gpu_nodes.values():
+            self.unclaimed[gpu_node] = self.unclaimed.get(gpu_node, 0) + 1
         self.holder: Dict[int, str] = {}
         self.reserved: Set[int] = set()
         self.core_of: Dict[int, Core] = {}
+        self._distances = {node.id: node.distances for node in topology.nodes}
         self._position = {node.id: at for at, node in enumerate(topology.nodes)}
         # whole[node][width][group] and loose[node] are dictionaries without values: sets that remember their order.
         # group[cpu] is the one of whole's that the CPU's core belongs to.
@@ -46,6 +51,7 @@ class Room:
         self._count: Dict[int, Dict[int, int]] = {node: {} for node in self.memory}
         self._group: Dict[int, Dict[Core, None]] = {}
         self._loose: Dict[int, Dict[int, None]] = {node: {} for node in self.memory}
+        self._free: Dict[int, int] = dict.fromkeys(self.memory, 0)
         self._list_cores(topology, kept_cores)
         #: The numbers of threads that the host's cores have, widest first: ``[2]``, or ``[2, 1]`` where some siblings are offline.
         self.widths: List[int] = sorted({len(core) for core in self.core_of.values()}, reverse=True)
@@ -77,6 +83,7 @@ class Room:
             for cpu in core:
                 self._group[cpu] = group
             self._count[node][width] = self._count[node].get(width, 0) + 1
+            self._free[node] += width
 
     def nodes_of_gpus(self, gpus: Iterable[int]) -> List[int]:
         """The nodes of these GPUs, as far as they are known, ascending."""
@@ -88,11 +95,15 @@ class Room:
 
     def threads(self, node: int) -> int:
         """How many threads a node has left, those of half-used cores included."""
-        return sum(width * count for width, count in self._count[node].items()) + len(self._loose[node])
+        return self._free[node]
+
+    def whole(self, node: int) -> int:
+        """How many threads a node has left in cores of which nobody has any."""
+        return self._free[node] - len(self._loose[node])
 
     def distance(self, one: int, other: int) -> int:
         """The SLIT distance between two nodes."""
-        return self.topology.node(one).distances[self._position[other]]
+        return self._distances[one][self._position[other]]
 
     def free_gpus(self) -> List[int]:
         """The indices of the GPUs that no guest has, ascending."""
@@ -144,12 +155,16 @@ class Room:
         taken = list(cpus)
         self._discard(taken)
         for cpu in taken:
-            self.holder.setdefault(cpu, guest)
+            if cpu not in self.holder:
+                self.holder[cpu] = guest
         for node, kib in memory.items():
             if node in self.memory:
                 self.memory[node] = max(0, self.memory[node] - kib)
         for index in gpus:
-            self.gpu_holder.setdefault(index, guest)
+            if index not in self.gpu_holder:
+                self.gpu_holder[index] = guest
+                if index in self.gpu_nodes:
+                    self.unclaimed[self.gpu_nodes[index]] -= 1
 
     def _discard(self, cpus: Iterable[int]) -> None:
         for cpu in cpus:
@@ -164,7 +179,9 @@ class Room:
                 self._count[node][len(core)] -= 1
                 for thread in core:
                     loose[thread] = None
-            loose.pop(cpu, None)
+            if cpu in loose:
+                del loose[cpu]
+                self._free[node] -= 1
 
 
 def share_evenly(need: int, room: Sequence[int]) -> List[int]:
@@ -177,10 +194,10 @@ def share_evenly(need: int, room: Sequence[int]) -> List[int]:
 
 def share_by_weight(need: int, weights: Sequence[int], room: Sequence[int]) -> List[int]:
     """``need`` units over places in proportion to their weights, at least one each, never more than fits; empty if that cannot be."""
+    if len(room) == 1:
+        return [need] if 1 <= need <= room[0] else []
     if need < len(room) or sum(room) < need or min(room, default=0) < 1:
         return []
-    if len(room) == 1:
-        return [need]
     total = sum(weights)
     shares = [max(1, min(most, need * weight // total)) for weight, most in zip(weights, room)]
     while sum(shares) > need:  # a place too light for one unit got one all the same: the heaviest gives it

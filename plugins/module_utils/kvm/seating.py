@@ -1,6 +1,7 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Whether a guest fits at a site, and which CPUs and how much memory of each node it would take there."""
+import itertools
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 from .choices import Site
@@ -22,7 +23,7 @@ class Seat(NamedTuple):
 def threads_for(room: Room, guest: Guest, node: int, pinning: str) -> int:
     """How many of its vCPUs a node could take."""
     if pinning == "core":
-        return max((width * room.cores(node, width) for width in room.widths if guest.vcpus % width == 0), default=0)
+        return max([width * room.cores(node, width) for width in room.widths if guest.vcpus % width == 0], default=0)
     if pinning == "thread":
         return room.threads(node)
     return guest.vcpus if room.cpus_of[node] else 0
@@ -35,8 +36,7 @@ def sit(room: Room, guest: Guest, site: Site, pinning: str) -> Union[Seat, str]:
     width = 1
     if pinning == "core":
         width, shares = _share_cores(room, guest, nodes)
-        chosen = {node: room.choose_cores(node, width, share // width) for node, share in zip(nodes, shares)}
-        cpus = {node: [cpu for core in cores for cpu in core] for node, cores in chosen.items()}
+        cpus = {node: list(itertools.chain.from_iterable(room.choose_cores(node, width, share // width))) for node, share in zip(nodes, shares)}
     else:
         shares = share_evenly(guest.vcpus, [threads_for(room, guest, node, pinning) for node in nodes])
         if pinning == "thread":
