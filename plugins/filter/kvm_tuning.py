@@ -44,15 +44,18 @@ _value:
     - C(warnings) are sentences too.
     - C(guests) and C(host) are the plan as P(dgxops.fleet.kvm_plan#filter) returns it.
     - C(domains) is what M(dgxops.fleet.libvirt_domain) takes, C(unsettled) whether it would have anything to do.
+    - C(work) is whether there is anything to do or to say but for C(sysctl).
     - C(pending) are the settings that are configured but not in force in running guests, by guest.
     - C(pages) is what M(dgxops.fleet.hugepages) takes, C(before) the guests change (empty if there is nothing to do then) and C(after) they have
       (none where huge pages are left alone, or wait for a reboot).
     - C(boot_parameters) is what M(dgxops.fleet.kernel_cmdline) takes; an empty list takes them away, none leaves them alone.
     - C(held_back) tells that the huge pages wait for a reboot, C(host_first) that something of the host must change before its guests do.
-    - C(mounts) are the page sizes that must be mounted before libvirt can use them.
+    - C(mounts) are the mounts that libvirt needs for these pages, each with C(size), C(path) and whether it is C(there).
     - C(sysctl) is what M(dgxops.fleet.sysctl_dropin) takes.
   type: dict
 """
+
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
 from ansible.errors import AnsibleFilterError
 
@@ -60,7 +63,7 @@ from ..module_utils.host.errors import FleetError
 from ..module_utils.kvm.tuning import decide
 
 
-def kvm_tuning(facts, domains, wanted=None):
+def kvm_tuning(facts: Mapping[str, Any], domains: Optional[Sequence[Mapping[str, Any]]], wanted: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
     """A decision as a dictionary; see :func:`decide`."""
     try:
         return decide(facts, domains, wanted or {}).to_dict()
@@ -71,5 +74,5 @@ def kvm_tuning(facts, domains, wanted=None):
 class FilterModule:
     """Makes the filter known to Ansible."""
 
-    def filters(self):
+    def filters(self) -> Dict[str, Callable[..., Any]]:
         return {"kvm_tuning": kvm_tuning}

@@ -77,7 +77,8 @@ class Change(NamedTuple):
     @property
     def diffs(self) -> List[Diff]:
         """What ``--diff`` shows: the values in force, and the file."""
-        shown = [Diff(_lines((step.key, step.before) for step in self.steps), _lines((step.key, step.after) for step in self.steps), "kernel settings in force")]
+        before, after = ((step.key, step.before) for step in self.steps), ((step.key, step.after) for step in self.steps)
+        shown = [Diff(_lines(before), _lines(after), "kernel settings in force")]
         text = [Diff(self.text_before or "", self.text_after or "", "/" + self.wish.path)]
         return (shown if self.steps else []) + (text if self.text_before != self.text_after else [])
 
@@ -114,9 +115,7 @@ def read(wish: Wish, sysfs: Sysfs, also: Iterable[str] = ()) -> Found:
     record = _read_record(wish, sysfs)
     keys = set(wish.values) | set(record) | set(also)
     in_force = {key: sysfs.read(path_of(key)) for key in keys}
-    return Found(
-        {key: None if value is None else _plain(value) for key, value in in_force.items()}, read_text(sysfs.path(wish.path)), record
-    )
+    return Found({key: None if value is None else _plain(value) for key, value in in_force.items()}, read_text(sysfs.path(wish.path)), record)
 
 
 def carry_out(change: Change, sysfs: Sysfs) -> None:
@@ -145,8 +144,9 @@ def _set(sysfs: Sysfs, key: str, value: str) -> None:
             handle.write(value + "\n")
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise FleetError("/{0} cannot be written: {1}. Run the task with become: true, on the host and not in a container.".format(
-                path_of(key), error.strerror))
+            raise FleetError(
+                "/{0} cannot be written: {1}. Run the task with become: true, on the host and not in a container.".format(path_of(key), error.strerror)
+            )
         raise FleetError("The kernel refused {0} = {1}: {2}. Look up what it takes in the kernel's documentation.".format(key, value, error.strerror))
     got = _plain(sysfs.read(path_of(key)) or "")
     if got != value:

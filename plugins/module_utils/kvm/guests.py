@@ -222,8 +222,7 @@ def choose(domains: Sequence[Domain], given: Sequence[Mapping[str, Any]], select
     unknown = sorted((chosen | set(names)) - {domain.name for domain in domains})
     if unknown:
         raise FleetError(
-            "There is no domain {0} on this host; it has {1}. Correct the name in kvm_tuning_guests or kvm_tuning_select, "
-            "or define the domain first.".format(
+            "There is no domain {0} on this host; it has {1}. Correct the name in kvm_tuning_guests or kvm_tuning_select, or define the domain first.".format(
                 ", ".join(unknown), ", ".join(sorted(domain.name for domain in domains)) or "none"
             )
         )

@@ -16,14 +16,26 @@ _NAMES = {size: name for name, size in HUGE_PAGES.items()}
 _BY_NODE_SINCE = (5, 16)
 
 
-class Pools(NamedTuple):
-    """The way to the pages wanted: what to set before the guests change (empty: nothing), and what to set after.
+class Mount(NamedTuple):
+    """Where pages of a size, named as ``1G``, are mounted, or are to be."""
 
-    Guests first where pages are given up (section 12.3.1.3), pages first where they are needed.
+    size: str
+    path: str
+    there: bool
+
+
+class Supply(NamedTuple):
+    """How a host comes by its huge pages. All empty and None: they are left alone.
+
+    ``before`` and ``after`` are the pools to set before the guests change (empty: nothing) and after: guests first where pages are given
+    up (section 12.3.1.3), pages first where they are needed. ``boot`` are kernel parameters, ``held_back`` tells that the pages wait for a reboot.
     """
 
-    before: Pages
-    after: Pages
+    before: Pages = {}
+    after: Optional[Pages] = None
+    boot: Optional[Sequence[str]] = None
+    held_back: bool = False
+    mounts: Sequence[Mount] = ()
 
 
 def pages_of(domain: Domain, topology: Topology) -> Pages:
@@ -92,21 +104,30 @@ def emptied(wanted: Pages, topology: Topology) -> Pages:
     return at_least(nothing, wanted)
 
 
-def steps(wanted: Pages, topology: Topology) -> Pools:
-    """What to set before and after the guests change.
+def supply(wanted: Optional[Pages], at_boot: bool, topology: Topology, release: str, mounted: Optional[Mapping[Any, str]]) -> Supply:
+    """The way to the pages wanted (None: leave them alone) on a host with this kernel and these mounts of huge pages."""
+    if wanted is None:
+        return Supply()
+    parameters = boot_parameters(wanted, topology, release) if at_boot else []
+    if parameters and not there(wanted, topology):
+        return Supply(boot=parameters, held_back=True)
+    return Supply(before(wanted, topology), wanted, parameters, False, mounts_for(wanted, mounted))
 
-    Before, pools grow; so that there is memory for that, those no longer wanted shrink to the pages that are in use.
+
+def before(wanted: Pages, topology: Topology) -> Pages:
+    """What to set before the guests change: nothing if no pool has to grow.
+
+    If one has to, there must be memory for that, so those that are no longer wanted shrink to the pages that are in use.
     """
     found = {(size, node.id): pool for node in topology.nodes for size, pool in node.pages.items()}
-    grows = any(count > found[size, node].total for size, nodes in wanted.items() for node, count in nodes.items() if (size, node) in found)
-    unknown = any((size, node) not in found for size, nodes in wanted.items() for node, count in nodes.items() if count)
-    if not grows and not unknown:
-        return Pools({}, wanted)
+    asked = [(size, node, count) for size, nodes in wanted.items() for node, count in nodes.items() if count]
+    if not any((size, node) not in found or count > found[size, node].total for size, node, count in asked):
+        return {}
     used: Pages = {}
     for (size, node), pool in found.items():
         if pool.total > pool.free:
             used.setdefault(size, {})[node] = pool.total - pool.free
-    return Pools(at_least(wanted, used), wanted)
+    return at_least(wanted, used)
 
 
 def there(wanted: Pages, topology: Topology) -> bool:
@@ -145,12 +166,16 @@ def version(release: str) -> Tuple[int, int]:
     return (int(words[0]), int(words[1])) if len(words) > 1 and words[0].isdigit() and words[1].isdigit() else (0, 0)
 
 
-def unmounted(wanted: Pages, mounts: Optional[Mapping[Any, str]]) -> List[str]:
-    """The page sizes for which no hugetlbfs is mounted, as systemd's and libvirt's users name them: ``1G``. Unknown mounts are none missing."""
-    if mounts is None:
+def mounts_for(wanted: Pages, found: Optional[Mapping[Any, str]]) -> List[Mount]:
+    """The mounts that libvirt needs for these pages; none where it is not known what is mounted.
+
+    A mount that is missing goes where systemd has that of the default size, under the name that libvirt's and Red Hat's documentation give it.
+    """
+    if found is None:
         return []
-    known = {int(size) for size in mounts}
-    return [_NAMES[size] for size in sorted(wanted) if any(wanted[size].values()) and size not in known]
+    known = {int(size): path for size, path in found.items()}
+    sizes = [size for size in sorted(wanted) if any(wanted[size].values())]
+    return [Mount(_NAMES[size], known.get(size, "/dev/hugepages" + _NAMES[size]), size in known) for size in sizes]
 
 
 def to_dict(pages: Pages) -> Dict[str, Dict[int, int]]:

@@ -14,7 +14,7 @@ from . import placement, pools
 from .domain_settings import SETTINGS
 from .guests import LEAVE, Domain, Guest, Switches, cannot_run_together, choose, read_guest
 from .plan import Placement, Plan
-from .pools import Pages, Pools
+from .pools import Pages, Supply
 
 BALANCING = "kernel.numa_balancing"
 _BALANCING = ("enabled", "disabled", LEAVE)
@@ -111,10 +111,7 @@ def _reserved(topology: Topology) -> int:
 
 
 class Decision(NamedTuple):
-    """What is to be done. ``unsettled`` is whether libvirt_domain has anything to do; ``pending`` are the settings not in force, by guest.
-
-    ``pools`` and ``boot`` are None where huge pages are left alone; ``held_back`` tells that they wait for a reboot.
-    """
+    """What is to be done. ``unsettled`` is whether libvirt_domain has anything to do; ``pending`` are the settings not in force, by guest."""
 
     refused: Sequence[str] = ()
     warnings: Sequence[str] = ()
@@ -122,32 +119,30 @@ class Decision(NamedTuple):
     domains: Sequence[Mapping[str, Any]] = ()
     unsettled: bool = False
     pending: Mapping[str, Sequence[str]] = {}
-    pools: Optional[Pools] = None
-    boot: Optional[Sequence[str]] = None
-    held_back: bool = False
-    mounts: Sequence[str] = ()
+    supply: Supply = Supply()
     sysctl: Mapping[str, int] = {}
+
+    def _say(self, more: Sequence[str]) -> "Decision":
+        return self._replace(warnings=list(more) + list(self.warnings))
 
     def to_dict(self) -> Dict[str, Any]:
         """As playbooks take it."""
-        nothing: Dict[str, Any] = {"guests": [], "host": {"free_cpus": "", "reserved_cpus": "", "pages": {}}}
-        plan = self.plan.to_dict() if self.plan else nothing
+        plan = self.plan.to_dict() if self.plan else {"guests": [], "host": {"free_cpus": "", "reserved_cpus": "", "pages": {}}}
+        supply = self.supply
         return {
             "refused": list(self.refused),
             "warnings": list(self.warnings),
             "guests": plan["guests"],
             "host": plan["host"],
             "domains": [dict(domain) for domain in self.domains],
+            "work": bool(self.unsettled or self.warnings or supply.boot is not None),
             "unsettled": self.unsettled,
             "pending": {name: list(names) for name, names in self.pending.items()},
-            "pages": {
-                "before": pools.to_dict(self.pools.before) if self.pools else {},
-                "after": pools.to_dict(self.pools.after) if self.pools else None,
-            },
-            "boot_parameters": None if self.boot is None else list(self.boot),
-            "held_back": self.held_back,
-            "host_first": bool(self.held_back or self.mounts or (self.pools and self.pools.before)),
-            "mounts": list(self.mounts),
+            "pages": {"before": pools.to_dict(supply.before), "after": None if supply.after is None else pools.to_dict(supply.after)},
+            "boot_parameters": None if supply.boot is None else list(supply.boot),
+            "held_back": supply.held_back,
+            "host_first": bool(supply.held_back or supply.before or not all(mount.there for mount in supply.mounts)),
+            "mounts": [dict(mount._asdict()) for mount in supply.mounts],
             "sysctl": dict(self.sysctl),
         }
 
@@ -161,61 +156,53 @@ def decide(facts: Mapping[str, Any], found: Optional[Sequence[Mapping[str, Any]]
         host = Host.from_facts(facts)
         wish = Wish.from_dict(wanted, host.topology)
         domains = None if found is None else [Domain.from_info(info) for info in found]
-        guests, notes = _guests(host.topology, domains, wish)
-        rivalry = cannot_run_together(guests, host.topology)
-        if rivalry:
-            return Decision(refused=rivalry, warnings=notes)
-        return _decide(host, wish, domains or [], guests, notes)
+        guests, problems = _guests(host.topology, domains, wish)
+        if domains is None:
+            return _decide(host, wish, [], guests)._say(problems)
+        problems += cannot_run_together(guests, host.topology)
+        return Decision(refused=problems) if problems else _decide(host, wish, domains, guests)
     except FleetError as error:
         return Decision(refused=[error.message])
 
 
 def _guests(topology: Topology, domains: Optional[Sequence[Domain]], wish: Wish) -> Tuple[List[Guest], List[str]]:
-    """The guests to tune, and what is to be said of those that cannot be looked at yet."""
+    """The guests to tune, and what keeps others from being read."""
     given = {str(guest["name"]): guest for guest in wish.guests}
-    if domains is not None:
-        by_name = {domain.name: domain for domain in domains}
-        names = choose(domains, wish.guests, wish.select)
-        return [read_guest(name, by_name[name], given.get(name, {}), wish.switches, topology) for name in names], []
-    guests, notes = [], []
-    for name, entry in sorted(given.items()):
+    by_name = {domain.name: domain for domain in domains or ()}
+    guests, problems = [], []
+    for name in sorted(given) if domains is None else choose(domains, wish.guests, wish.select):
         try:
-            guests.append(read_guest(name, None, entry, wish.switches, topology))
+            guests.append(read_guest(name, by_name.get(name), given.get(name, {}), wish.switches, topology))
         except FleetError as error:
-            notes.append(error.message)
-    return guests, notes
+            problems.append(error.message)
+    return guests, problems
 
 
-def _decide(host: Host, wish: Wish, domains: Sequence[Domain], guests: Sequence[Guest], notes: Sequence[str]) -> Decision:
+def _decide(host: Host, wish: Wish, domains: Sequence[Domain], guests: Sequence[Guest]) -> Decision:
     planned = {guest.name for guest in guests}
     theirs = frozenset(pci for guest in guests if guest.domain for pci in guest.domain.pci)
     strangers = [domain for domain in domains if domain.name not in planned]
     others = [domain for domain in strangers if not domain.pci & theirs]
+    rivals = [domain for domain in strangers if domain.pci & theirs]
     plan = _plan(host.topology, guests, others, wish.policy)
     if plan.refusals:
-        return Decision(refused=[_sentence(refusal) for refusal in plan.refusals], warnings=list(notes) + plan.warnings)
+        return Decision(refused=[_sentence(refusal) for refusal in plan.refusals], warnings=plan.warnings)
     places = {place.guest.name: place for place in plan.placements}
-    misplaced = [line for guest in guests for line in _misplaced(host.topology, guest, places[guest.name])]
-    if misplaced:
-        return Decision(refused=misplaced, warnings=list(notes) + plan.warnings)
-    pages = _pages(host.topology, wish, guests, places, others, [domain for domain in strangers if domain.pci & theirs])
-    at_boot = pages is not None and wish.hugepages_at == "boot" and any(count for nodes in pages.values() for count in nodes.values())
-    held_back = bool(at_boot and pages is not None and not pools.there(pages, host.topology))
-    blocked = _reboot_blocked(wish, domains) if held_back else []
-    if blocked:
-        return Decision(refused=blocked, warnings=list(notes) + plan.warnings)
-    boot = None if pages is None else pools.boot_parameters(pages, host.topology, host.kernel_release) if at_boot else []
-    wanted = [settings(guest, places[guest.name], held_back) for guest in guests]
+    pages = _pages(host.topology, wish, guests, places, others, rivals)
+    supply = pools.supply(pages, wish.hugepages_at == "boot", host.topology, host.kernel_release, host.hugetlbfs)
+    refused = [line for guest in guests for line in _misplaced(host.topology, guest, places[guest.name])]
+    refused += _reboot_blocked(wish, domains) if supply.held_back else []
+    if refused:
+        return Decision(refused=refused, warnings=plan.warnings)
+    # With consent the reboot comes before the guests, so what is shown of them is how they are after it.
+    wanted = [settings(guest, places[guest.name], supply.held_back and not wish.reboot) for guest in guests]
     return Decision(
-        warnings=list(notes) + plan.warnings + _advice(guests),
+        warnings=plan.warnings + _advice(guests),
         plan=plan,
         domains=wanted,
         unsettled=any(_unsettled(guest, each, wish.when_running) for guest, each in zip(guests, wanted)),
         pending={guest.name: guest.domain.pending for guest in guests if guest.domain and guest.domain.pending},
-        pools=None if pages is None or held_back else pools.steps(pages, host.topology),
-        boot=boot,
-        held_back=held_back,
-        mounts=[] if pages is None or held_back else pools.unmounted(pages, host.hugetlbfs),
+        supply=supply,
         sysctl=_sysctl(host, wish),
     )
 
@@ -293,18 +280,19 @@ def _pages(
     deciding = [guest for guest in guests if guest.switches.hugepages != LEAVE]
     if not deciding and wish.switches.hugepages == LEAVE:
         return None
-    planned: Pages = {}
-    for guest in guests:
-        place = places[guest.name]
-        kept = guest.domain is not None and (guest.switches.hugepages == LEAVE or guest.switches.numa == LEAVE)
-        if kept and guest.domain is not None:  # its pages, or the cells they belong to, stay as its own XML has them
-            size = guest.domain.page_kib if guest.switches.hugepages == LEAVE else place.guest.page_kib
-            own = guest.domain._replace(page_kib=size, memory_kib=guest.memory_kib)
-            planned = pools.add(planned, pools.pages_of(own, topology) if own.cells or not place.pages else {size: place.pages})
-        elif place.pages:
-            planned = pools.add(planned, {place.guest.page_kib: place.pages})
+    planned = pools.add(*(_pages_of(guest, places[guest.name], topology) for guest in guests))
     wanted = pools.wanted_pools(planned, others, rivals, topology)
     return pools.emptied(wanted, topology) if wish.switches.hugepages == "none" else wanted
+
+
+def _pages_of(guest: Guest, place: Placement, topology: Topology) -> Pages:
+    """The pages of the plan; where pages or cells are left alone, those that the guest's own XML amounts to."""
+    planned: Pages = {place.guest.page_kib: dict(place.pages)} if place.pages else {}
+    if guest.domain is None or LEAVE not in (guest.switches.hugepages, guest.switches.numa):
+        return planned
+    size = guest.domain.page_kib if guest.switches.hugepages == LEAVE else place.guest.page_kib
+    own = guest.domain._replace(page_kib=size, memory_kib=guest.memory_kib)
+    return pools.pages_of(own, topology) if own.cells or not planned else planned
 
 
 def _reboot_blocked(wish: Wish, domains: Sequence[Domain]) -> List[str]:

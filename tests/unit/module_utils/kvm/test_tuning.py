@@ -86,6 +86,13 @@ def test_the_order_in_which_libvirt_lists_domains_does_not_matter():
     assert tune(found) == tune(found[::-1])
 
 
+@pytest.mark.parametrize("cpus, words", [("96", "CPU 96, which is not online"), ("23,30", "not on the nodes")])
+def test_a_guest_that_stays_is_refused_an_emulator_that_cannot_be(cpus, words):
+    found = vm(2, 0)
+    tuned = configured_as(found, settings_of(tune([found]), "vm-2g0-1"))
+    assert words in refusal(tune([tuned], emulator=cpus))
+
+
 # -- switches ------------------------------------------------------------------------------------------------------------------------------
 
 ALL_LEFT = {"pinning": "leave", "emulator": "leave", "numa": "leave", "hugepages": "leave", "iothreads": "leave", "disks": "leave"}
@@ -312,8 +319,9 @@ def test_memory_that_is_no_whole_number_of_pages_is_refused_with_what_would_be()
 
 def test_pages_of_one_gib_need_a_mount_of_their_own():
     decision = tune([vm(2, 0, memory_kib=96 * GIB)], hugepages="1G")
-    assert decision["mounts"] == ["1G"]
-    assert tune([vm(2, 0)], hugepages="2M")["mounts"] == []
+    assert decision["mounts"] == [{"size": "1G", "path": "/dev/hugepages1G", "there": False}] and decision["host_first"]
+    assert tune([vm(2, 0)], hugepages="2M")["mounts"] == [{"size": "2M", "path": "/dev/hugepages", "there": True}]
+    assert decide(facts(hugetlbfs=None), [vm(2, 0)], {"hugepages": "2M"}).supply.mounts == []
 
 
 # -- huge pages at boot --------------------------------------------------------------------------------------------------------------------
@@ -341,6 +349,11 @@ def test_guests_get_boot_time_pages_only_once_they_are_there():
     assert after["boot_parameters"] == before["boot_parameters"]
 
 
+def test_a_reboot_that_is_allowed_comes_before_the_guests():
+    decision = boot(reboot=True)
+    assert decision["held_back"] and all(domain["hugepages"] == "1G" for domain in decision["domains"])
+
+
 def test_a_reboot_under_running_guests_needs_their_consent_too():
     message = refusal(boot(running=True, reboot=True))
     assert "vm-8g0-7" in message and "kvm_tuning_when_running" in message
@@ -351,7 +364,7 @@ def test_a_reboot_under_running_guests_needs_their_consent_too():
 def test_two_page_sizes_keep_the_usual_default():
     found = [vm(2, 0, memory_kib=96 * GIB), vm(2, 8, memory_kib=96 * GIB)]
     wanted = {"guests": [{"name": "vm-2g0-1", "hugepages": "2M"}], "select": "all", "hugepages": "1G", "hugepages_at": "boot"}
-    assert decide(facts(kernel_release="6.8"), found, wanted).boot == ["hugepagesz=1G", "hugepages=1:96", "hugepagesz=2M", "hugepages=0:49152"]
+    assert decide(facts(kernel_release="6.8"), found, wanted).supply.boot == ["hugepagesz=1G", "hugepages=1:96", "hugepagesz=2M", "hugepages=0:49152"]
 
 
 # -- the host ------------------------------------------------------------------------------------------------------------------------------
@@ -429,6 +442,13 @@ def test_a_mistake_is_one_clear_sentence_and_nothing_is_to_be_done(wanted, words
     message = refusal(decision)
     assert all(word in message for word in words), message
     assert "None" not in message
+
+
+def test_all_mistakes_are_told_at_once():
+    wrong = [{"name": "vm-2g0-1", "gpus": [3]}, {"name": "vm-2g2-3", "memory": "lots"}]
+    assert [sentence.split(":")[0] for sentence in tune([vm(2, 0), vm(2, 2)], guests=wrong)["refused"]] == ["guest vm-2g0-1", "guest vm-2g2-3"]
+    crowded = tune([vm(1, 0), vm(1, 1)], pinning="core")["refused"]
+    assert len(crowded) == 2
 
 
 def test_overlapping_pins_made_by_hand_are_parted_or_refused():
