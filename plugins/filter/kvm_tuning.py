@@ -51,7 +51,7 @@ _value:
     - C(boot_parameters) is what M(dgxops.fleet.kernel_cmdline) takes; an empty list takes them away, none leaves them alone.
     - C(held_back) tells that the huge pages wait for a reboot, C(host_first) that something of the host must change before its guests do.
     - C(mounts) are the mounts that libvirt needs for these pages, each with C(size), C(path) and whether it is C(there).
-    - C(sysctl) is what M(dgxops.fleet.sysctl_dropin) takes.
+    - C(sysctl) is what M(dgxops.fleet.sysctl_dropin) takes, C(sysctl_settled) whether it would have nothing to do.
   type: dict
 """
 

@@ -208,6 +208,11 @@ ansible_facts:
           returned: success
           type: dict
           sample: {"2048": "/dev/hugepages"}
+        sysctl_dropins:
+          description: The kernel settings that M(dgxops.fleet.sysctl_dropin) keeps over reboots, by the name of its file.
+          returned: success
+          type: dict
+          sample: {kvm-tuning: {kernel.numa_balancing: "1"}}
         iommu:
           description: Whether an IOMMU is in use, which handing devices to guests needs.
           returned: success

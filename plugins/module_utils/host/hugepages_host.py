@@ -28,7 +28,7 @@ from .hugepages import (
     too_few,
     wanted_pages,
 )
-from .kernel import size_kib
+from .hugetlbfs import read_mounts
 from .sysfs import Sysfs
 
 #: The pages that pools had before they were changed first, so that they can be given back.
@@ -109,21 +109,6 @@ def _memory(kernel: Kernel, name: str) -> Memory:
     cached = kib.get("Active(file)", 0) + kib.get("Inactive(file)", 0) + kib.get("SReclaimable", 0)
     total = kib.get("MemTotal", 0)
     return Memory(total, kib["MemFree"] + cached if "MemFree" in kib else total)
-
-
-def read_mounts(sysfs: Sysfs) -> Optional[Dict[int, str]]:
-    """Where huge pages are mounted, by page size in KiB; None if the host does not tell."""
-    text = sysfs.read("proc/self/mounts")
-    if text is None:
-        return None
-    default = re.search(r"^Hugepagesize:\s+(\d+) kB", sysfs.read("proc/meminfo") or "", re.MULTILINE)
-    found: Dict[int, str] = {}
-    for words in (line.split() for line in text.splitlines()):
-        if len(words) > 3 and words[2] == "hugetlbfs":
-            named = re.search(r"(?:^|,)pagesize=(\d+[KMG]?)", words[3])
-            size = size_kib(named.group(1), "The mount {0}".format(words[1])) if named else int(default.group(1)) if default else 0
-            found.setdefault(size, words[1])
-    return found
 
 
 def users_of_pages(kernel: Kernel) -> List[str]:

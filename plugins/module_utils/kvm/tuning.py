@@ -17,6 +17,8 @@ from .plan import Placement, Plan
 from .pools import Pages, Supply
 
 BALANCING = "kernel.numa_balancing"
+#: The name under which the role has sysctl_dropin keep it.
+DROPIN = "kvm-tuning"
 _BALANCING = ("enabled", "disabled", LEAVE)
 _AT = ("runtime", "boot")
 
@@ -37,11 +39,13 @@ _REMEDIES = {
 
 
 class Host(NamedTuple):
-    """What is known of the host: its topology, its kernel, its setting of NUMA balancing, and where huge pages are mounted, by size in KiB."""
+    """What is known of the host: its topology and kernel, its setting of NUMA balancing and what keeps that over a reboot, and where huge pages
+    are mounted, by size in KiB."""
 
     topology: Topology
     kernel_release: str
     numa_balancing: Optional[int]
+    kept: Mapping[str, str]
     hugetlbfs: Optional[Mapping[str, str]]
 
     @classmethod
@@ -49,7 +53,11 @@ class Host(NamedTuple):
         """From what dgx_facts returns; a topology alone does too."""
         described = facts.get("topology", facts) if isinstance(facts, Mapping) else facts
         return cls(
-            Topology.from_dict(described), str(facts.get("kernel_release") or ""), facts.get("numa_balancing"), facts.get("hugetlbfs")
+            topology=Topology.from_dict(described),
+            kernel_release=str(facts.get("kernel_release") or ""),
+            numa_balancing=facts.get("numa_balancing"),
+            kept=(facts.get("sysctl_dropins") or {}).get(DROPIN, {}),
+            hugetlbfs=facts.get("hugetlbfs"),
         )
 
 
@@ -121,6 +129,7 @@ class Decision(NamedTuple):
     pending: Mapping[str, Sequence[str]] = {}
     supply: Supply = Supply()
     sysctl: Mapping[str, int] = {}
+    sysctl_settled: bool = False
 
     def _say(self, more: Sequence[str]) -> "Decision":
         return self._replace(warnings=list(more) + list(self.warnings))
@@ -144,6 +153,7 @@ class Decision(NamedTuple):
             "host_first": bool(supply.held_back or supply.before or not all(mount.there for mount in supply.mounts)),
             "mounts": [dict(mount._asdict()) for mount in supply.mounts],
             "sysctl": dict(self.sysctl),
+            "sysctl_settled": self.sysctl_settled,
         }
 
 
@@ -195,6 +205,7 @@ def _decide(host: Host, wish: Wish, domains: Sequence[Domain], guests: Sequence[
     if refused:
         return Decision(refused=refused, warnings=plan.warnings)
     # With consent the reboot comes before the guests, so what is shown of them is how they are after it.
+    balancing = _sysctl(host, wish)
     wanted = [settings(guest, places[guest.name], supply.held_back and not wish.reboot) for guest in guests]
     return Decision(
         warnings=plan.warnings + _advice(guests),
@@ -203,7 +214,8 @@ def _decide(host: Host, wish: Wish, domains: Sequence[Domain], guests: Sequence[
         unsettled=any(_unsettled(guest, each, wish.when_running) for guest, each in zip(guests, wanted)),
         pending={guest.name: guest.domain.pending for guest in guests if guest.domain and guest.domain.pending},
         supply=supply,
-        sysctl=_sysctl(host, wish),
+        sysctl=balancing,
+        sysctl_settled=balancing == {BALANCING: host.numa_balancing} and host.kept == {BALANCING: str(host.numa_balancing)},
     )
 
 

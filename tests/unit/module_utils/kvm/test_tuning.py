@@ -378,6 +378,15 @@ def test_numa_balancing_is_set_and_memory_tiering_left_alone(now, wanted, expect
     assert decide(facts(numa_balancing=now), [], wanted).sysctl == {"kernel.numa_balancing": expected}
 
 
+@pytest.mark.parametrize(
+    "now, kept, settled",
+    [(1, {"kvm-tuning": {"kernel.numa_balancing": "1"}}, True), (0, {"kvm-tuning": {"kernel.numa_balancing": "1"}}, False),
+     (1, {"kvm-tuning": {"kernel.numa_balancing": "0"}}, False), (1, {"other": {"kernel.numa_balancing": "1"}}, False), (1, {}, False)],
+)  # fmt: skip
+def test_numa_balancing_is_settled_once_it_is_in_force_and_stays_so(now, kept, settled):
+    assert decide(facts(numa_balancing=now, sysctl_dropins=kept), [], {}).sysctl_settled == settled
+
+
 def test_numa_balancing_is_not_set_where_the_kernel_has_none_or_it_is_left_alone():
     assert decide(facts(numa_balancing=None), [], {}).sysctl == {}
     assert decide(facts(), [], {"numa_balancing": "leave"}).sysctl == {}
