@@ -23,7 +23,7 @@ from .obstacles import Obstacle, emulator_obstacle, gpus_obstacle, page_obstacle
 from .plan import Cell, GuestTopology, Placement, Plan, Refusal
 from .requests import Guest, Pinned, Policy, read_guests, read_policy
 from .room import Room
-from .seating import Seat, memory_shares, sit, threads_for
+from .seating import Seat, memory_shares, sit, threads_by_node
 
 __all__ = ["Plan", "Placement", "Refusal", "plan"]
 
@@ -219,7 +219,7 @@ class _Planner:
             return
         required = {self.room.node_of[cpu] for cpu in guest.emulator_cpus}
         for pinning in self._pinnings(guest):
-            threads = {node: threads_for(self.room, guest, node, pinning) for node in self.room.memory}
+            threads = threads_by_node(self.room, guest, pinning)
             enough = Enough(threads, guest.vcpus, self.room.memory, guest.memory_kib if guest.numa == "auto" else 0)
             for site in sites(self.room, guest, required, enough):
                 found = sit(self.room, guest, site, pinning)
@@ -280,7 +280,7 @@ class _Planner:
         seat = self.seats[guest.name]
         nodes = seat.site.nodes
         order = [cpu for node in nodes for cpu in seat.cpus.get(node, ())]
-        pins = dict(sorted(self.pins.get(guest.name, {}).items())) or dict(enumerate(order))
+        pins = dict(sorted(self.pins[guest.name].items())) if guest.name in self.pins else dict(enumerate(order))
         if seat.pinning == "none":
             pins = {}
         emulator, helpers = self._helpers(guest, seat, order)
@@ -300,6 +300,8 @@ class _Planner:
 
     def _iothreads(self, guest: Guest, helpers: Tuple[int, ...]) -> Dict[int, Tuple[int, ...]]:
         """A CPU for each I/O thread, going round so that guests do not crowd on the first; all of them share what there is if that is too little."""
+        if not guest.iothreads:
+            return {}
         if guest.iothreads > len(helpers):
             return dict.fromkeys(range(1, guest.iothreads + 1), helpers)
         start = self.turns.get(helpers, 0)

@@ -252,9 +252,9 @@ def _pin(given: Any, place: str) -> FrozenSet[int]:
 def _mapping(given: Any, place: str, known: Tuple[str, ...]) -> Dict[str, Any]:
     if not isinstance(given, abc.Mapping):
         raise FleetError("{0} is {1!r}, but a dictionary with the keys {2} is expected.".format(place, given, ", ".join(known)))
-    unknown = sorted(str(key) for key in given if key not in known)
+    unknown = [str(key) for key in given if key not in known]
     if unknown:
-        raise FleetError("{0} has the unknown key {1}. Known are {2}.".format(place, unknown[0], ", ".join(known)))
+        raise FleetError("{0} has the unknown key {1}. Known are {2}.".format(place, min(unknown), ", ".join(known)))
     return dict(given)
 
 

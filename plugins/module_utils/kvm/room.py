@@ -6,7 +6,7 @@ Only this file knows who holds which CPU. Choosing never changes anything; ``tak
 ever leave, so that the cost of a plan grows with the CPUs it hands out, not with guests times CPUs.
 """
 import itertools
-from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Collection, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..host.topology import Topology
 
@@ -25,15 +25,11 @@ class Room:
     def __init__(self, topology: Topology, kept_cores: Mapping[int, int], kept_memory_kib: int, kept_cpus: FrozenSet[int]) -> None:
         self.topology = topology
         self.memory: Dict[int, int] = {node.id: max(0, node.memory_kib - kept_memory_kib) for node in topology.nodes}
-        self.node_of: Dict[int, int] = {}
-        #: All CPUs of each node that are online, whoever has them.
-        self.cpus_of: Dict[int, Set[int]] = {node: set() for node in self.memory}
-        known = {node: self._known(node) for node in {cpu.node for cpu in topology.online}}
-        for cpu in topology.online:
-            node = known[cpu.node]
-            if node is not None:
-                self.node_of[cpu.id] = node
-                self.cpus_of[node].add(cpu.id)
+        #: All CPUs of each node that are online, whoever has them; where there is only one node, what names none is on that.
+        self.cpus_of: Dict[int, FrozenSet[int]] = {node: topology.cpus_of_node(node) for node in self.memory}
+        if len(self.memory) == 1:
+            self.cpus_of = dict.fromkeys(self.memory, frozenset([cpu.id for cpu in topology.online]))
+        self.node_of: Dict[int, int] = {cpu: node for node, cpus in self.cpus_of.items() for cpu in cpus}
         self.gpu_nodes: Dict[int, Optional[int]] = {gpu.index: self._known(gpu.node) for gpu in topology.gpus}
         self.gpu_holder: Dict[int, str] = {}
         #: How many GPUs that nobody has there are by node; None are those of no known node.
@@ -85,8 +81,10 @@ class Room:
             self._count[node][width] = self._count[node].get(width, 0) + 1
             self._free[node] += width
 
-    def nodes_of_gpus(self, gpus: Iterable[int]) -> List[int]:
+    def nodes_of_gpus(self, gpus: Collection[int]) -> List[int]:
         """The nodes of these GPUs, as far as they are known, ascending."""
+        if not gpus:
+            return []
         return sorted({node for node in (self.gpu_nodes[index] for index in gpus) if node is not None})
 
     def cores(self, node: int, width: int) -> int:
@@ -150,11 +148,10 @@ class Room:
         by_rank = [core[rank] for rank in range(max(map(len, cores), default=0)) for core in cores if rank < len(core)]
         return (by_rank + sorted(self._loose[node]))[:count]
 
-    def take(self, guest: str, cpus: Iterable[int], memory: Mapping[int, int], gpus: Iterable[int]) -> None:
+    def take(self, guest: str, cpus: Collection[int], memory: Mapping[int, int], gpus: Iterable[int]) -> None:
         """Give CPUs, memory (KiB by node) and GPUs to a guest."""
-        taken = list(cpus)
-        self._discard(taken)
-        for cpu in taken:
+        self._discard(cpus)
+        for cpu in cpus:
             if cpu not in self.holder:
                 self.holder[cpu] = guest
         for node, kib in memory.items():
