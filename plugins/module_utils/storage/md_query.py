@@ -11,6 +11,8 @@ from .md import Array, judge
 from .md_sysfs import Ask
 from .md_text import Superblock, parse_examine, parse_export, superblock_from_export
 
+_LINKS = "/dev/md/"
+
 ARRAY, MEMBER, FORMER, PLAIN = "array", "member", "former_member", "none"
 
 
@@ -74,7 +76,9 @@ def chosen(arrays: Sequence[Array], wanted: Sequence[str], sysfs: Sysfs) -> List
     found: List[Array] = []
     for word in wanted:
         device = os.path.basename(os.path.realpath(sysfs.path(word.lstrip("/")))) if word.startswith("/") else word
-        fitting = [array for array in arrays if device == array.device or word in (array.uuid, array.name, array.name.partition(":")[2])]
+        # udev removes /dev/md/NAME as soon as a member is lost, which is when the array is asked for most.
+        name = word[len(_LINKS):] if word.startswith(_LINKS) else word
+        fitting = [array for array in arrays if device == array.device or name and name in (array.uuid, array.name, array.name.partition(":")[2])]
         if not fitting:
             there = ", ".join(_known_as(array) for array in arrays) or "none"
             raise FleetError("There is no array {0} on this host. There are: {1}.".format(word, there))

@@ -191,6 +191,19 @@ def test_an_array_is_found_by_any_of_its_names(recorded, word):
     assert [array.device for array in chosen(list(arrays_of(there).values()), [word], there.sysfs)] == ["md127"]
 
 
+def test_a_broken_array_is_found_by_its_path_though_udev_has_removed_it(recorded):
+    there = recorded("pulled")
+    assert not there.sysfs.exists("dev/md/cache")
+    assert [array.device for array in chosen(list(arrays_of(there).values()), ["/dev/md/cache"], there.sysfs)] == ["md127"]
+
+
+@pytest.mark.parametrize("word", ["", "/", "/dev/md/", "md"])
+def test_a_word_that_means_nothing_means_no_array(recorded, word):
+    there = recorded("imsm")
+    with pytest.raises(FleetError, match="There is no array"):
+        chosen(list(arrays_of(there).values()), [word], there.sysfs)
+
+
 def test_an_array_that_is_not_there_is_an_error_that_names_those_that_are(recorded):
     there = recorded("healthy")
     with pytest.raises(FleetError, match=r"no array scratch on this host\. There are: md0 \(dgx:0\), md127 \(dgx:cache\)\."):
