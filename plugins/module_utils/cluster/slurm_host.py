@@ -1,0 +1,109 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a host's own slurmd and NVIDIA's driver say of it, and whether that agrees with the description made from sysfs."""
+import re
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from ..host.commands import Commands
+from ..host.errors import FleetError
+from ..host.sysfs import Sysfs
+from .slurm_node import Gpu, SlurmNode
+
+_GPUS = "proc/driver/nvidia/gpus"
+_MINOR = re.compile(r"^Device Minor:\s*(\d{1,6})\s*$", re.MULTILINE)
+_WORDS = {"CPUs": "cpus", "SocketsPerBoard": "sockets", "CoresPerSocket": "cores_per_socket", "ThreadsPerCore": "threads_per_core",
+          "RealMemory": "real_memory_mib"}
+
+
+class Hardware(NamedTuple):
+    """What ``slurmd -C`` counted."""
+
+    cpus: int
+    sockets: int
+    cores_per_socket: int
+    threads_per_core: int
+    real_memory_mib: int
+
+
+class Slurmd(NamedTuple):
+    """The slurmd of a host: what it says of its version, and of the host."""
+
+    version: str
+    hardware: Hardware
+
+    def to_dict(self) -> Dict[str, Any]:
+        """JSON types."""
+        return dict(self.hardware._asdict(), version=self.version)
+
+
+def read_minors(sysfs: Sysfs) -> Dict[str, int]:
+    """The numbers of the GPUs' device files (``/dev/nvidia3``) by PCI address, from NVIDIA's driver; none where it is not loaded.
+
+    They are not in PCI order on every machine: gres.conf(5), *Links*, warns of it.
+    """
+    found = {}
+    for address in sysfs.entries(_GPUS):
+        match = _MINOR.search(sysfs.read("{0}/{1}/information".format(_GPUS, address)) or "")
+        if match:
+            found[address.lower()] = int(match.group(1))
+    return found
+
+
+def missing_files(sysfs: Sysfs, gpus: List[Gpu]) -> List[str]:
+    """The device files of GPUs that are not there: slurmd waits for them at its start, and then ends."""
+    paths = ["/dev/nvidia{0}".format(gpu.minor) for gpu in gpus]
+    return [path for path in paths if not sysfs.exists(path.lstrip("/"))]
+
+
+def cgroup_version(sysfs: Sysfs) -> int:
+    """1 or 2: only the root of a unified hierarchy lists its controllers (the kernel's Documentation/admin-guide/cgroup-v2.rst)."""
+    return 2 if sysfs.exists("sys/fs/cgroup/cgroup.controllers") else 1
+
+
+def ask_slurmd(commands: Commands) -> Optional[Slurmd]:
+    """What slurmd says; None if the host has none."""
+    try:
+        version = commands.run(["slurmd", "-V"]).out
+    except FleetError:
+        return None
+    return Slurmd(version.strip().split(" ")[-1], hardware_of(commands.output(["slurmd", "-C"])))
+
+
+def hardware_of(text: str) -> Hardware:
+    """The numbers in the line that ``slurmd -C`` prints; raises :class:`FleetError` if they are not all there."""
+    line = next((line for line in text.splitlines() if line.startswith("NodeName=")), "")
+    words = dict(word.partition("=")[::2] for word in line.split())
+    found = {}
+    for key, field in _WORDS.items():
+        if not words.get(key, "").isdigit():
+            raise FleetError("slurmd -C was expected to print a line with NodeName= and {0}=, but printed: {1}".format(key, text.strip() or "nothing"))
+        found[field] = int(words[key])
+    boards = words.get("Boards", "1")
+    return Hardware(**dict(found, sockets=found["sockets"] * (int(boards) if boards.isdigit() else 1)))
+
+
+def disagreement(node: SlurmNode, hardware: Hardware) -> str:
+    """Why slurmctld would drain the node with this description, in words; empty if it would not.
+
+    ``slurmd -C`` does not read slurm.conf and so counts real sockets also where slurm.conf makes each NUMA node one, so then only cores are compared.
+    """
+    cores = node.sockets * node.cores_per_socket
+    pairs = [
+        ("CPUs", node.cpus, hardware.cpus),
+        ("cores", cores, hardware.sockets * hardware.cores_per_socket),
+        ("threads per core", node.threads_per_core, hardware.threads_per_core),
+    ]
+    if not node.numa_node_as_socket:
+        pairs.insert(1, ("sockets", node.sockets, hardware.sockets))
+    wrong = ["{0} {1}, slurmd counts {2}".format(what, ours, theirs) for what, ours, theirs in pairs if ours != theirs]
+    if node.real_memory_mib > hardware.real_memory_mib:
+        wrong.append("{0} MiB of memory, slurmd counts {1}".format(node.real_memory_mib, hardware.real_memory_mib))
+    if not wrong:
+        return ""
+    hint = ""
+    if not node.numa_node_as_socket and hardware.sockets > node.sockets and cores == hardware.sockets * hardware.cores_per_socket:
+        hint = " This slurmd takes each NUMA node for a socket: set numa_node_as_socket."
+    return (
+        "The host's own slurmd does not agree with what the kernel shows, and Slurm would drain the node: {0}.{1} Compare 'slurmd -C' with 'lscpu'; "
+        "in a container or with CPUs switched off since slurmd's start they may differ.".format("; ".join(wrong), hint)
+    )
