@@ -65,7 +65,7 @@ def test_this_very_machine_can_be_asked():
 def test_the_documentation_names_all_that_is_returned(pulled):
     answer = run_module(md_array_info.main, {"root": pulled})
     described = yaml.safe_load(md_array_info.RETURN)
-    assert set(described) == set(answer) - {"changed", "invocation"}
+    assert set(described) == set(answer) - {"changed", "invocation", "warnings"}  # ansible-core 2.19 always adds the last
     array = described["arrays"]["contains"]
     assert set(array) == set(answer["arrays"][0])
     assert set(array["members"]["contains"]) == set(answer["arrays"][0]["members"][0])
