@@ -4,9 +4,10 @@
 import argparse
 import contextlib
 import fcntl
+import json
 import os
-import shlex
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -14,8 +15,7 @@ from typing import Iterator, List, Optional
 
 from . import image as images
 from . import places, snapshot
-from .access import HOST
-from .machine import Machine, found_in, free_port, plug_in, plugged_in, pull_out
+from .machine import Machine, found_in, free_port, plug_in, plugged_in, process_in, pull_out
 from .machine_arguments import node_of_slot
 from .platforms import PLATFORMS, Platform, platform_named
 from .programs import LabError
@@ -46,19 +46,23 @@ def reset(_wanted: argparse.Namespace) -> int:
     """Throw away what happened to the machine since it came up: fresh system, blank data drives, same address."""
     with _alone():
         machine = _running()
-        machine.stop()
+        machine.process.stop()
         _start_fresh(machine.image, machine.platform, machine.port)
     return 0
 
 
 def down(_wanted: argparse.Namespace) -> int:
     """End the machine and remove its drives."""
+    ended = 0
     with _alone():
-        machine = found_in(places.running())
-        if machine:
-            machine.stop()
-        shutil.rmtree(places.running(), ignore_errors=True)
-    _say("down" if machine else "nothing was up")
+        # A command that was killed while it took a snapshot has left its machine behind; nobody else takes one now.
+        for directory in [places.running(), *places.snapshots().glob(snapshot.UNFINISHED)]:
+            process = process_in(directory)
+            if process:
+                process.stop()
+                ended += 1
+            shutil.rmtree(directory, ignore_errors=True)
+    _say("down" if ended else "nothing was up")
     return 0
 
 
@@ -95,7 +99,7 @@ def plug_drive(wanted: argparse.Namespace) -> int:
     """Plug a data drive in: the one that was pulled, or with --blank a new one in its place."""
     with _alone():
         machine = _running()
-        count = machine.platform.data.count
+        count = machine.platform.data.total
         if not 0 <= wanted.number < count:
             raise LabError(f"{machine.platform.name} has {count} data drives, 0 to {count - 1}; there is no slot {wanted.number}.")
         if wanted.number in plugged_in(machine):
@@ -118,9 +122,9 @@ def status(_wanted: argparse.Namespace) -> int:
     if machine is None:
         _say("nothing is up")
         return 1
-    _say(f"{_described(machine.platform)}, process {machine.pid}, ssh at port {machine.port}")
+    _say(f"{_described(machine.platform)}, process {machine.process.pid}, ssh at port {machine.port}")
     present = plugged_in(machine)
-    for number in range(machine.platform.data.count):
+    for number in range(machine.platform.data.total):
         near = f"near node {node_of_slot(machine.platform, number)}" if machine.platform.data.bus == "nvme" else machine.platform.data.bus
         _say(f"  drive {number}  {machine.platform.data.serial_of(number)}  {near}  {'plugged in' if number in present else 'pulled'}")
     return 0
@@ -140,7 +144,9 @@ def _start_fresh(image: images.Image, platform: Platform, port: int) -> None:
     directory.mkdir(parents=True)
     with _timed(f"{platform.name} up"):
         machine = snapshot.restore(snapshot.existing(image, platform), image, platform, directory, port)
-    _inventory().write_text(machine.access.inventory(platform.name))
+    _inventory().write_text(machine.access.inventory())
+    # For molecule/shared/vm, whose scenarios have inventories of their own.
+    (directory / "connection.json").write_text(json.dumps(machine.access.variables()) + "\n")
 
 
 def _running() -> Machine:
@@ -156,8 +162,8 @@ def _inventory() -> Path:
 
 def _described(platform: Platform) -> str:
     processors = f"{platform.cpus} CPUs ({platform.sockets} x {platform.cores} cores x {platform.threads})"
-    data = platform.data
-    return f"{platform.name}: {processors}, {platform.memory_mib} MiB, {platform.os_drives} OS drives, {data.count} {data.bus} data drives of {data.size_mib} MiB"
+    drives = f"{platform.os_drives} OS drives, {platform.data.total} {platform.data.bus} data drives of {platform.data.size_mib} MiB"
+    return f"{platform.name}: {processors}, {platform.memory_mib} MiB, {drives}"
 
 
 def _say(text: str) -> None:
@@ -216,11 +222,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[List[str]] = None) -> int:
     wanted = _parser().parse_args(argv)
+    # A time limit that runs out is a Ctrl-C: what was started is ended on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return int(wanted.action(wanted))
     except LabError as error:
         print(f"script/lab: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nobody is told, Python's own last flush included.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         return 130
 

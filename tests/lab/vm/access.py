@@ -5,11 +5,11 @@ import json
 import subprocess
 import time
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import Dict, List, NamedTuple, Union
 
 from .programs import LabError, run
 
-HOST = "dgx"
+HOST = "dgx01"
 
 
 class Access(NamedTuple):
@@ -46,16 +46,18 @@ class Access(NamedTuple):
                 raise LabError(f"The machine did not let anybody in by ssh within {timeout:g} s.")
             time.sleep(0.3)
 
-    def inventory(self, platform: str) -> str:
-        """An inventory in YAML with this machine as the one host of the group dgx."""
-        variables = {
+    def variables(self) -> Dict[str, Union[str, int]]:
+        """What Ansible has to know to reach the machine."""
+        return {
             "ansible_host": "127.0.0.1",
             "ansible_port": self.port,
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self.login_key),
             "ansible_ssh_common_args": " ".join(self.options()),
             "ansible_python_interpreter": "/usr/bin/python3",
-            "lab_platform": platform,
         }
-        lines = [f"        {name}: {json.dumps(value)}" for name, value in variables.items()]
+
+    def inventory(self) -> str:
+        """An inventory in YAML with this machine as the one host of the group dgx."""
+        lines = [f"      {name}: {json.dumps(value)}" for name, value in self.variables().items()]
         return "\n".join(["---", "# Written by script/lab up.", "dgx:", "  hosts:", f"    {HOST}:", *lines, ""])

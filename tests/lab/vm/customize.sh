@@ -34,7 +34,7 @@ grub-mkimage --format=i386-pc --config=/tmp/core.cfg --prefix=/boot/grub --outpu
 cat /usr/lib/grub/i386-pc/lnxboot.img /tmp/core.img >/boot/grub/grub.lnx
 rm /tmp/core.cfg /tmp/core.img
 # The first boot's menu; update-grub replaces it as soon as the machine runs, since it must see the mounted root.
-kernel=$(basename "$(ls -1 /boot/vmlinuz-* | sort -V | tail -n 1)")
+kernel=$(find /boot -name 'vmlinuz-*' -printf '%f\n' | sort -V | tail -n 1)
 GRUB_CMDLINE_LINUX_DEFAULT=
 . /etc/default/grub.d/00-lab.cfg
 cat >/boot/grub/grub.cfg <<MENU

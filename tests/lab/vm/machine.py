@@ -26,15 +26,53 @@ def qemu() -> str:
     return os.environ.get("DGXOPS_LAB_QEMU", "qemu-system-x86_64")
 
 
-class Machine(NamedTuple):
-    """A machine that was started in ``directory``."""
+class Process(NamedTuple):
+    """A QEMU process. A process that gets its number later is another one, and is left alone."""
 
     directory: Path
+    pid: int
+    born: int
+
+    def alive(self) -> bool:
+        return _birth_of(self.pid) == self.born
+
+    def stop(self) -> None:
+        """End it at once: the drives of a test are thrown away anyhow."""
+        if self.alive() and not (self._asked_to_quit() and self._gone_within(10.0)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            if not self._gone_within(10.0):
+                raise LabError(f"QEMU (process {self.pid}) does not end.")
+        (self.directory / _STATE).unlink(missing_ok=True)
+
+    def _asked_to_quit(self) -> bool:
+        try:
+            with Monitor(self.directory / MONITOR, timeout=10) as monitor:
+                monitor.execute("quit")
+        except LabError:
+            return False
+        return True
+
+    def _gone_within(self, timeout: float) -> bool:
+        end = time.monotonic() + timeout
+        while self.alive():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+class Machine(NamedTuple):
+    """A machine that runs."""
+
+    process: Process
     platform: Platform
     image: Image
     port: int
-    pid: int
-    born: int
+
+    @property
+    def directory(self) -> Path:
+        return self.process.directory
 
     @property
     def access(self) -> Access:
@@ -48,47 +86,39 @@ class Machine(NamedTuple):
         with Agent(self.directory / AGENT) as agent:
             return agent.run(script, timeout)
 
-    def alive(self) -> bool:
-        """Whether this very process still runs; a process that got its number later is another one."""
-        return _birth_of(self.pid) == self.born
-
     def remember(self) -> None:
         """Write down what ``found_in`` reads."""
-        state = self._asdict()
-        state.update(directory=None, platform=self.platform._asdict(), image=str(self.image.directory))
-        state["platform"]["data"] = self.platform.data._asdict()
+        platform = {**self.platform._asdict(), "data": self.platform.data._asdict()}
+        state = {"pid": self.process.pid, "born": self.process.born, "platform": platform, "image": str(self.image.directory), "port": self.port}
         (self.directory / _STATE).write_text(json.dumps(state, indent=1) + "\n")
 
-    def stop(self) -> None:
-        """End the process, at once: the drives of a test are thrown away anyhow."""
-        if self.alive():
-            with contextlib.suppress(LabError), self.monitor(10.0) as monitor:
-                monitor.execute("quit")
-            if not self._gone_within(10.0):
-                os.kill(self.pid, signal.SIGKILL)
-                if not self._gone_within(10.0):
-                    raise LabError(f"QEMU (process {self.pid}) does not end.")
-        (self.directory / _STATE).unlink(missing_ok=True)
 
-    def _gone_within(self, timeout: float) -> bool:
-        end = time.monotonic() + timeout
-        while self.alive():
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.05)
-        return True
+def process_in(directory: Path) -> Optional[Process]:
+    """The process that runs in a directory, if one does."""
+    state = _state_in(directory)
+    process = Process(directory, state["pid"], state["born"]) if state else None
+    return process if process and process.alive() else None
 
 
 def found_in(directory: Path) -> Optional[Machine]:
     """The machine that runs in a directory, if one does."""
+    state, process = _state_in(directory), process_in(directory)
+    if not state or not process:
+        return None
+    try:
+        data = DataDrives(**state["platform"].pop("data"))
+        platform = Platform(data=data, **state["platform"])
+    except TypeError:
+        raise LabError("The machine that is up was started by another version of this checkout. End it: script/lab down") from None
+    return Machine(process, platform, Image(Path(state["image"])), state["port"])
+
+
+def _state_in(directory: Path) -> Optional[Dict[str, Any]]:
     try:
         state: Dict[str, Any] = json.loads((directory / _STATE).read_text())
     except FileNotFoundError:
         return None
-    data = DataDrives(**state["platform"].pop("data"))
-    platform = Platform(data=data, **state["platform"])
-    machine = Machine(directory, platform, Image(Path(state["image"])), state["port"], state["pid"], state["born"])
-    return machine if machine.alive() else None
+    return state
 
 
 def start(directory: Path, platform: Platform, image: Image, port: int, saved_state: Optional[Path] = None) -> Machine:
@@ -109,7 +139,7 @@ def start(directory: Path, platform: Platform, image: Image, port: int, saved_st
         time.sleep(0.05)
     born = _birth_of(process.pid)
     assert born is not None
-    machine = Machine(directory, platform, image, port, process.pid, born)
+    machine = Machine(Process(directory, process.pid, born), platform, image, port)
     machine.remember()
     return machine
 
@@ -120,7 +150,7 @@ def stopped_on_failure(machine: Machine) -> Iterator[Machine]:
     try:
         yield machine
     except BaseException:
-        machine.stop()
+        machine.process.stop()
         raise
 
 
@@ -173,7 +203,8 @@ def _drive_device(platform: Platform, number: int) -> Dict[str, Any]:
     device = {"id": f"data{number}", "drive": f"data{number}", "serial": data.serial_of(number)}
     if data.bus == "nvme":
         return {"driver": "nvme", "max_ioqpairs": 2, "bus": slot_of(number), **device}
-    return {"driver": "scsi-hd", "bus": "scsi.0", "scsi-id": number, "vendor": data.vendor, "product": data.model, "device_id": data.serial_of(number), **device}
+    names = {"vendor": data.vendor, "product": data.model, "device_id": data.serial_of(number)}
+    return {"driver": "scsi-hd", "bus": "scsi.0", "scsi-id": number, **names, **device}
 
 
 def _answers(path: Path) -> bool:

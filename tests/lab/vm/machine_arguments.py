@@ -67,7 +67,7 @@ def _buses(platform: Platform) -> List[str]:
     parts = ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off", "-device", "intel-iommu,intremap=on,caching-mode=on"]
     for node in range(platform.sockets):
         parts += ["-device", f"pxb-pcie,id=bridge{node},bus_nr={0x20 + 0x80 * node},numa_node={node},bus=pcie.0,addr={0x10 + node:#x}"]
-    for slot in range(platform.data.count + _SPARE_SLOTS):
+    for slot in range(platform.data.total + _SPARE_SLOTS):
         node = node_of_slot(platform, slot)
         parts += ["-device", f"pcie-root-port,id={slot_of(slot)},bus=bridge{node},chassis={slot + 1},slot={slot + 1},addr={slot:#x}"]
     if platform.data.bus == "scsi":
@@ -77,8 +77,8 @@ def _buses(platform: Platform) -> List[str]:
 
 def node_of_slot(platform: Platform, slot: int) -> int:
     """The first half of the data drives are near the first socket, and so on; the slots left over alternate."""
-    count = platform.data.count
-    return slot * platform.sockets // count if slot < count else slot % platform.sockets
+    total = platform.data.total
+    return slot * platform.sockets // total if slot < total else slot % platform.sockets
 
 
 def _operating_system_drives(platform: Platform) -> List[str]:

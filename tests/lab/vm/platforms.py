@@ -10,7 +10,7 @@ from .programs import LabError
 class DataDrives(NamedTuple):
     """The drives that hold no operating system. They are plugged in after the machine runs, blank, and can be pulled."""
 
-    count: int
+    total: int
     bus: str  #: nvme, or scsi for what a SATA or RAID controller shows
     size_mib: int = 1024
     vendor: str = ""
@@ -59,7 +59,7 @@ class Platform(NamedTuple):
         if drives is not None:
             if not 0 <= drives <= 16:
                 raise LabError(f"A machine has 0 to 16 data drives, not {drives}.")
-            changed = changed._replace(data=changed.data._replace(count=drives))
+            changed = changed._replace(data=changed.data._replace(total=drives))
         if drive_size is not None:
             changed = changed._replace(data=changed.data._replace(size_mib=mebibytes(drive_size)))
         return changed
@@ -73,11 +73,11 @@ def mebibytes(text: str) -> int:
     return int(match.group(1)) * (1024 if match.group(2) == "G" else 1)
 
 
-_NVME = DataDrives(count=8, bus="nvme")
+_NVME = DataDrives(total=8, bus="nvme")
 
 _ALL: Tuple[Platform, ...] = (
     Platform(
-        "dgx2-small", "DGX-2", "a DGX-2 that can start KVM guests (no thread siblings)", sockets=2, cores=4, threads=1, memory_mib=6144, os_drives=2, data=_NVME
+        "dgx2-small", "DGX-2", "a DGX-2 that can start KVM guests (no thread siblings)", sockets=2, cores=4, threads=1, memory_mib=8192, os_drives=2, data=_NVME
     ),
     Platform(
         "dgx2-smt",
@@ -86,7 +86,7 @@ _ALL: Tuple[Platform, ...] = (
         sockets=2,
         cores=2,
         threads=2,
-        memory_mib=6144,
+        memory_mib=8192,
         os_drives=2,
         data=_NVME,
         vendor_id="GenuineIntel",
@@ -100,7 +100,7 @@ _ALL: Tuple[Platform, ...] = (
         threads=2,
         memory_mib=4096,
         os_drives=1,
-        data=DataDrives(count=1, bus="scsi", size_mib=4096, vendor="AVAGO", model="MR9361-8i", serial="00b4a1c2d3e4f5a6{:02d}"),
+        data=DataDrives(total=1, bus="scsi", size_mib=4096, vendor="AVAGO", model="MR9361-8i", serial="00b4a1c2d3e4f5a6{:02d}"),
         vendor_id="GenuineIntel",
     ),
     Platform(
@@ -112,7 +112,7 @@ _ALL: Tuple[Platform, ...] = (
         threads=2,
         memory_mib=4096,
         os_drives=1,
-        data=DataDrives(count=3, bus="scsi", vendor="ATA", model="SAMSUNG MZ7LM1T9", serial="S2TWNX0J40{:04d}"),
+        data=DataDrives(total=3, bus="scsi", vendor="ATA", model="SAMSUNG MZ7LM1T9", serial="S2TWNX0J40{:04d}"),
         vendor_id="GenuineIntel",
     ),
 )

@@ -51,5 +51,5 @@ class Mirror(NamedTuple):
 
 def _checksum(superblock: bytes) -> int:
     """The sum of all 32-bit words, its carry added once (calc_sb_1_csum in drivers/md/md.c); the checksum field itself counts as zero."""
-    total = sum(struct.unpack(f"<{len(superblock) // 4}I", superblock))
+    total: int = sum(struct.unpack(f"<{len(superblock) // 4}I", superblock))
     return ((total & 0xFFFFFFFF) + (total >> 32)) & 0xFFFFFFFF

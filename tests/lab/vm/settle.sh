@@ -1,6 +1,7 @@
+# shellcheck shell=sh
 # Runs in the machine after its first boot and before it is saved: what every test would otherwise wait for happens here, once.
 # Input: OS_DRIVES, NESTED_KVM.
-timeout 200 systemctl is-system-running --wait || systemctl --failed
+timeout 600 systemctl is-system-running --wait || systemctl --failed
 if [ "$OS_DRIVES" = 1 ]; then
   sed -i '/^ARRAY/d' /etc/mdadm/mdadm.conf
 fi

@@ -18,7 +18,9 @@ from .platforms import Platform
 from .programs import LabError, run
 from .raid1 import Mirror
 
-_MIRROR = Mirror(uuid=bytes.fromhex("5afe1ab0000040008000000000000002"), name="dgx:0", member_bytes=DRIVE_BYTES)
+#: The name of a snapshot that is being taken, as a pattern.
+UNFINISHED = "taking-*"
+_MIRROR = Mirror(uuid=bytes.fromhex("5afe1ab0000040008000000000000002"), name="dgx01:0", member_bytes=DRIVE_BYTES)
 
 
 class Snapshot(NamedTuple):
@@ -64,9 +66,9 @@ def restore(snapshot: Snapshot, image: Image, platform: Platform, directory: Pat
         with machine.monitor() as monitor:
             monitor.wait_while("query-status", busy=("inmigrate",), timeout=60)
             monitor.execute("cont")
-        plug_in(machine, list(range(platform.data.count)))
+        plug_in(machine, list(range(platform.data.total)))
         machine.access.wait(60)
-        machine.access.run(_WELCOME.format(now=f"{time.time():.0f}", drives=platform.data.count), timeout=60)
+        machine.access.run(_WELCOME.format(now=f"{time.time():.0f}", drives=platform.data.total), timeout=60)
     return machine
 
 
@@ -84,16 +86,16 @@ udevadm settle
 def _take(snapshot: Snapshot, image: Image, platform: Platform) -> None:
     places.snapshots().mkdir(parents=True, exist_ok=True)
     # A snapshot appears under its name when it is whole.
-    part = Path(tempfile.mkdtemp(prefix="taking-", dir=places.snapshots()))
+    part = Path(tempfile.mkdtemp(prefix=UNFINISHED.rstrip("*"), dir=places.snapshots()))
     try:
         _make_os_drives(part, image, platform)
         machine = start(part, platform, image, free_port())
         with stopped_on_failure(machine):
-            machine.access.wait(400)
+            machine.access.wait(900)
             settle = f"OS_DRIVES={platform.os_drives} NESTED_KVM={'yes' if platform.nested_kvm else 'no'}\n" + (places.HERE / "settle.sh").read_text()
-            (places.logs() / f"settle-{platform.name}.log").write_text(machine.access.run(settle, timeout=400))
+            (places.logs() / f"settle-{platform.name}.log").write_text(machine.access.run(settle, timeout=900))
             _save(machine, part / "memory")
-        machine.stop()
+        machine.process.stop()
         for drive in _os_drives(platform):
             (part / drive).chmod(0o444)
         (part / "snapshot.json").write_text(json.dumps({"image": image.key}) + "\n")
