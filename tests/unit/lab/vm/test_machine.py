@@ -47,8 +47,12 @@ def test_a_process_that_got_the_number_later_is_left_alone(child, tmp_path):
 
 
 def test_a_failure_ends_the_machine_that_was_started_for_it(child, tmp_path):
-    with pytest.raises(KeyboardInterrupt), stopped_on_failure(machine_of(child, tmp_path)):
-        raise KeyboardInterrupt
+    def interrupted():
+        with stopped_on_failure(machine_of(child, tmp_path)):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert child.wait(5) == -9
 
 

@@ -62,10 +62,8 @@ def test_an_event_counts_that_came_before_anybody_waited_for_it(peer):
 
 
 def test_a_refusal_carries_the_words_of_qemu(peer):
-    path, _asked = peer(
-        lambda question: [{"error": {"class": "DeviceNotFound", "desc": "Device 'data9' not found"}} if question["execute"] == "device_del" else {"return": {}}],
-        GREETING,
-    )
+    refused = {"error": {"class": "DeviceNotFound", "desc": "Device 'data9' not found"}}
+    path, _asked = peer(lambda question: [refused if question["execute"] == "device_del" else {"return": {}}], GREETING)
     with Monitor(path) as monitor, pytest.raises(LabError, match="QEMU refused device_del: Device 'data9' not found"):
         monitor.execute("device_del", {"id": "data9"})
 
