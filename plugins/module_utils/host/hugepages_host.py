@@ -6,7 +6,7 @@ import glob
 import json
 import os
 import re
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 from .errors import FleetError
 from .files import BACKUPS, read_text, remove, write_atomic

@@ -115,7 +115,7 @@ def test_what_a_refusal_says_would_fit_does_fit(data):
     memory = data.draw(st.sampled_from([1048576, 3 * 1048576 + 512, 5000 * 1048576]))
     guest = {"name": "a", "vcpus": vcpus, "memory_kib": memory, "pinning": data.draw(st.sampled_from(["core", "thread"]))}
     guest["hugepages"] = data.draw(st.sampled_from(["none", "2M"]))
-    for _ in range(4):  # mending one thing may bring the next obstacle to light
+    for _try in range(4):  # mending one thing may bring the next obstacle to light
         refused = placement.plan(topology, [guest], {}).to_dict()["refused"]
         if not refused:
             return
