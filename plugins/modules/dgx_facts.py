@@ -208,11 +208,27 @@ ansible_facts:
           returned: success
           type: dict
           sample: {"2048": "/dev/hugepages"}
-        sysctl_dropins:
-          description: The kernel settings that M(dgxops.fleet.sysctl_dropin) keeps over reboots, by the name of its file.
+        kept:
+          description: What the collection keeps over a reboot of this host.
           returned: success
           type: dict
-          sample: {kvm-tuning: {kernel.numa_balancing: "1"}}
+          contains:
+            sysctl:
+              description: The kernel settings of M(dgxops.fleet.sysctl_dropin), by its O(dgxops.fleet.sysctl_dropin#module:name).
+              returned: success
+              type: dict
+              sample: {kvm-tuning: {kernel.numa_balancing: "1"}}
+            hugepages:
+              description: The huge pages of M(dgxops.fleet.hugepages), by size in KiB and node.
+              returned: success
+              type: dict
+              sample: {"2048": {"0": 370340}}
+            kernel_cmdline:
+              description: The names under which M(dgxops.fleet.kernel_cmdline) has set parameters, or has removed some that are still in force.
+              returned: success
+              type: list
+              elements: str
+              sample: [dgxops-hugepages]
         iommu:
           description: Whether an IOMMU is in use, which handing devices to guests needs.
           returned: success

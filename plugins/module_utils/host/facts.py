@@ -7,7 +7,7 @@ from . import dgx
 from .dgx import Dmi, Platform
 from .drives import Drive, read_drives
 from .hugetlbfs import read_mounts
-from .sysctl import read_dropins
+from .kept import Kept, read_kept
 from .sysfs import Sysfs
 from .topology import Topology
 
@@ -28,7 +28,7 @@ class Facts(NamedTuple):
     transparent_hugepages: str
     hugepage_sizes_kib: List[int]
     hugetlbfs: Optional[Mapping[int, str]]
-    sysctl_dropins: Mapping[str, Mapping[str, str]]
+    kept: Kept
     iommu: bool
 
     def to_dict(self) -> Dict[str, Any]:
@@ -47,7 +47,7 @@ class Facts(NamedTuple):
             "transparent_hugepages": self.transparent_hugepages,
             "hugepage_sizes_kib": self.hugepage_sizes_kib,
             "hugetlbfs": None if self.hugetlbfs is None else {str(size): path for size, path in sorted(self.hugetlbfs.items())},
-            "sysctl_dropins": {name: dict(values) for name, values in self.sysctl_dropins.items()},
+            "kept": self.kept.to_dict(),
             "iommu": self.iommu,
         }
 
@@ -69,7 +69,7 @@ def gather(root: str = "/", platform: str = AUTO) -> Facts:
         transparent_hugepages=_chosen(sysfs.read("sys/kernel/mm/transparent_hugepage/enabled") or ""),
         hugepage_sizes_kib=sorted({size for node in topology.nodes for size in node.pages}),
         hugetlbfs=read_mounts(sysfs),
-        sysctl_dropins=read_dropins(sysfs),
+        kept=read_kept(sysfs),
         iommu=bool(sysfs.entries("sys/class/iommu")),
     )
 

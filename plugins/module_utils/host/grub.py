@@ -11,6 +11,7 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .errors import FleetError
 from .files import Diff
+from .kept import GRUB, GRUB_PREFIX
 from .kernel import (
     HUGE_PAGE_KEYS,
     REPEATABLE_KEYS,
@@ -27,7 +28,7 @@ from .kernel import (
 from .shell_assignments import Settings, Source, evaluate
 
 DEFAULTS = "/etc/default/grub"
-DROP_INS = "/etc/default/grub.d"
+DROP_INS = "/" + GRUB
 GRUB_CFG = "/boot/grub/grub.cfg"
 
 #: Whose command line a parameter goes on: every entry's, or the normal entries' so that the recovery entry starts without it.
@@ -96,7 +97,7 @@ class Wish(NamedTuple):
     @property
     def path(self) -> str:
         # "zz-": behind 50-cloudimg-settings.cfg and the like, which set the variable anew and so drop what came before.
-        return "{0}/zz-{1}.cfg".format(DROP_INS, self.name)
+        return "{0}/{1}{2}.cfg".format(DROP_INS, GRUB_PREFIX, self.name)
 
 
 class Change(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 from .errors import FleetError
 from .files import Diff
+from .kept import TMPFILES
 from .kernel import size_kib
 
 _NUMBER = re.compile(r"\d+\Z", re.ASCII)
@@ -18,7 +19,6 @@ _NUMBER = re.compile(r"\d+\Z", re.ASCII)
 # Below the root of the host.
 NODES = "sys/devices/system/node"
 WHOLE_HOST = "sys/kernel/mm/hugepages"
-TMPFILES = "etc/tmpfiles.d/dgxops-hugepages.conf"
 
 #: Why tmpfiles.d: sysctl (vm.nr_hugepages) and the kernel command line before 5.16 cannot tell nodes apart, and a unit would need a shell to
 #: write a file. ``w`` writes a file that exists, ``!`` only at boot (tmpfiles.d(5)); systemd-tmpfiles-setup.service runs before

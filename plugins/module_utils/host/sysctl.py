@@ -13,11 +13,10 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 
 from .errors import FleetError
 from .files import BACKUPS, Diff, read_text, remove, write_atomic
+from .kept import SYSCTL, SYSCTL_PREFIX
 from .sysfs import Sysfs
 
 HEADER = "# Written by dgxops.fleet.sysctl_dropin, which owns this file. See sysctl.d(5).\n"
-
-DIRECTORY, PREFIX = "etc/sysctl.d", "zz-dgxops-"
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 _KEY = re.compile(r"^[A-Za-z0-9_-]+([./][A-Za-z0-9_.:@-]+)+\Z")
@@ -40,7 +39,7 @@ class Wish(NamedTuple):
     @property
     def path(self) -> str:
         """The file below the root. It is read last, so that no other file has the last word: systemd-sysctl sorts by file name alone."""
-        return "{0}/{1}{2}.conf".format(DIRECTORY, PREFIX, self.name)
+        return "{0}/{1}{2}.conf".format(SYSCTL, SYSCTL_PREFIX, self.name)
 
     @property
     def record_path(self) -> str:
@@ -118,16 +117,6 @@ def read(wish: Wish, sysfs: Sysfs, also: Iterable[str] = ()) -> Found:
     keys = set(wish.values) | set(record) | set(also)
     in_force = {key: sysfs.read(path_of(key)) for key in keys}
     return Found({key: None if value is None else _plain(value) for key, value in in_force.items()}, read_text(sysfs.path(wish.path)), record)
-
-
-def read_dropins(sysfs: Sysfs) -> Dict[str, Dict[str, str]]:
-    """The settings of all our files, by name of the file: what is set again at each boot."""
-    found: Dict[str, Dict[str, str]] = {}
-    for entry in sysfs.entries(DIRECTORY):
-        if entry.startswith(PREFIX) and entry.endswith(".conf"):
-            lines = [line.partition("=") for line in (sysfs.read("{0}/{1}".format(DIRECTORY, entry)) or "").splitlines()]
-            found[entry[len(PREFIX):-len(".conf")]] = {key.strip(): _plain(value) for key, equals, value in lines if equals and not key.startswith("#")}
-    return found
 
 
 def carry_out(change: Change, sysfs: Sysfs) -> None:

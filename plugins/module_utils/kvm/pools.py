@@ -3,6 +3,7 @@
 """The huge pages a host needs for its guests: those of the plan, and those of guests that are not planned but use such pages."""
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ..host.model import Pages as PagePool
 from ..host.topology import Topology
 from .guests import Domain
 from .requests import HUGE_PAGES
@@ -10,10 +11,42 @@ from .requests import HUGE_PAGES
 #: Page size in KiB to NUMA node to number of pages.
 Pages = Dict[int, Dict[int, int]]
 
+#: The name under which the role has kernel_cmdline set its parameters.
+PARAMETERS = "dgxops-hugepages"
+
 _NAMES = {size: name for name, size in HUGE_PAGES.items()}
 
 #: The kernel takes pages by node (``hugepages=0:96,1:96``) from this release on (commit b5389086ad7b).
 _BY_NODE_SINCE = (5, 16)
+
+
+class Host(NamedTuple):
+    """What is known of a host: topology, kernel, its NUMA balancing, where huge pages are mounted by size in KiB, and what the collection
+    keeps over a reboot: sysctl settings by name of the file, huge pages, and the names under which kernel parameters were set. None is unknown."""
+
+    topology: Topology
+    kernel_release: str
+    numa_balancing: Optional[int]
+    hugetlbfs: Optional[Mapping[Any, str]]
+    sysctl: Mapping[str, Mapping[str, str]]
+    pages: Optional[Pages]
+    parameters: Optional[Sequence[str]]
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> "Host":
+        """From what dgx_facts returns; a topology alone does too."""
+        topology = Topology.from_dict(facts.get("topology", facts) if isinstance(facts, Mapping) else facts)
+        kept = facts.get("kept") or {}
+        pages = kept.get("hugepages")
+        return cls(
+            topology=topology,
+            kernel_release=str(facts.get("kernel_release") or ""),
+            numa_balancing=facts.get("numa_balancing"),
+            hugetlbfs=facts.get("hugetlbfs"),
+            sysctl=kept.get("sysctl") or {},
+            pages=None if pages is None else {int(size): {int(node): int(count) for node, count in nodes.items()} for size, nodes in pages.items()},
+            parameters=kept.get("kernel_cmdline"),
+        )
 
 
 class Mount(NamedTuple):
@@ -25,7 +58,7 @@ class Mount(NamedTuple):
 
 
 class Supply(NamedTuple):
-    """How a host comes by its huge pages. All empty and None: they are left alone.
+    """How a host comes by its huge pages. What is empty or None is left alone.
 
     ``before`` and ``after`` are the pools to set before the guests change (empty: nothing) and after: guests first where pages are given
     up (section 12.3.1.3), pages first where they are needed. ``boot`` are kernel parameters, ``held_back`` tells that the pages wait for a reboot.
@@ -104,14 +137,21 @@ def emptied(wanted: Pages, topology: Topology) -> Pages:
     return at_least(nothing, wanted)
 
 
-def supply(wanted: Optional[Pages], at_boot: bool, topology: Topology, release: str, mounted: Optional[Mapping[Any, str]]) -> Supply:
-    """The way to the pages wanted (None: leave them alone) on a host with this kernel and these mounts of huge pages."""
+def supply(wanted: Optional[Pages], at_boot: bool, host: Host) -> Supply:
+    """The way to the pages wanted; None leaves them alone. What is as wanted already, now and over a reboot, is not asked for again."""
     if wanted is None:
         return Supply()
-    parameters = boot_parameters(wanted, topology, release) if at_boot else []
-    if parameters and not there(wanted, topology):
+    parameters: Optional[List[str]] = boot_parameters(wanted, host.topology, host.kernel_release) if at_boot else []
+    if parameters and not there(wanted, host.topology):
         return Supply(boot=parameters, held_back=True)
-    return Supply(before(wanted, topology), wanted, parameters, False, mounts_for(wanted, mounted))
+    if not parameters and host.parameters is not None and PARAMETERS not in host.parameters:
+        parameters = None
+    settled = wanted == host.pages and all(pool.total == wanted.get(size, {}).get(node, pool.total) for (size, node), pool in _found(host.topology).items())
+    return Supply(before(wanted, host.topology), None if settled else wanted, parameters, False, mounts_for(wanted, host.hugetlbfs))
+
+
+def _found(topology: Topology) -> Dict[Tuple[int, int], PagePool]:
+    return {(size, node.id): pool for node in topology.nodes for size, pool in node.pages.items()}
 
 
 def before(wanted: Pages, topology: Topology) -> Pages:
@@ -119,7 +159,7 @@ def before(wanted: Pages, topology: Topology) -> Pages:
 
     If one has to, there must be memory for that, so those that are no longer wanted shrink to the pages that are in use.
     """
-    found = {(size, node.id): pool for node in topology.nodes for size, pool in node.pages.items()}
+    found = _found(topology)
     asked = [(size, node, count) for size, nodes in wanted.items() for node, count in nodes.items() if count]
     if not any((size, node) not in found or count > found[size, node].total for size, node, count in asked):
         return {}

@@ -14,7 +14,7 @@ from . import placement, pools
 from .domain_settings import SETTINGS
 from .guests import LEAVE, Domain, Guest, Switches, cannot_run_together, choose, read_guest
 from .plan import Placement, Plan
-from .pools import Pages, Supply
+from .pools import Host, Pages, Supply
 
 BALANCING = "kernel.numa_balancing"
 #: The name under which the role has sysctl_dropin keep it.
@@ -36,29 +36,6 @@ _REMEDIES = {
     "node_cpus": "Guests that do not run at the same time are left out of the plan by kvm_tuning_select.",
     "gpus": "Guests that do not run at the same time are left out of the plan by kvm_tuning_select.",
 }
-
-
-class Host(NamedTuple):
-    """What is known of the host: its topology and kernel, its setting of NUMA balancing and what keeps that over a reboot, and where huge pages
-    are mounted, by size in KiB."""
-
-    topology: Topology
-    kernel_release: str
-    numa_balancing: Optional[int]
-    kept: Mapping[str, str]
-    hugetlbfs: Optional[Mapping[str, str]]
-
-    @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> "Host":
-        """From what dgx_facts returns; a topology alone does too."""
-        described = facts.get("topology", facts) if isinstance(facts, Mapping) else facts
-        return cls(
-            topology=Topology.from_dict(described),
-            kernel_release=str(facts.get("kernel_release") or ""),
-            numa_balancing=facts.get("numa_balancing"),
-            kept=(facts.get("sysctl_dropins") or {}).get(DROPIN, {}),
-            hugetlbfs=facts.get("hugetlbfs"),
-        )
 
 
 class Wish(NamedTuple):
@@ -199,7 +176,7 @@ def _decide(host: Host, wish: Wish, domains: Sequence[Domain], guests: Sequence[
         return Decision(refused=[_sentence(refusal) for refusal in plan.refusals], warnings=plan.warnings)
     places = {place.guest.name: place for place in plan.placements}
     pages = _pages(host.topology, wish, guests, places, others, rivals)
-    supply = pools.supply(pages, wish.hugepages_at == "boot", host.topology, host.kernel_release, host.hugetlbfs)
+    supply = pools.supply(pages, wish.hugepages_at == "boot", host)
     refused = [line for guest in guests for line in _misplaced(host.topology, guest, places[guest.name])]
     refused += _reboot_blocked(wish, domains) if supply.held_back else []
     if refused:
@@ -215,7 +192,7 @@ def _decide(host: Host, wish: Wish, domains: Sequence[Domain], guests: Sequence[
         pending={guest.name: guest.domain.pending for guest in guests if guest.domain and guest.domain.pending},
         supply=supply,
         sysctl=balancing,
-        sysctl_settled=balancing == {BALANCING: host.numa_balancing} and host.kept == {BALANCING: str(host.numa_balancing)},
+        sysctl_settled=balancing == {BALANCING: host.numa_balancing} and host.sysctl.get(DROPIN) == {BALANCING: str(host.numa_balancing)},
     )
 
 

@@ -48,14 +48,6 @@ def test_a_setting_is_in_force_and_stays_so_and_a_second_run_changes_nothing(hos
     assert not run(host, wish(kernel__numa_balancing=1))
 
 
-def test_what_is_kept_over_a_reboot_can_be_read(host):
-    run(host, wish(kernel__numa_balancing=1, net__ipv4__tcp_rmem="1 2 3"))
-    run(host, wish(name="other", kernel__numa_balancing=1))
-    assert sysctl.read_dropins(host) == {"kvm": {BALANCING: "1", BUFFERS: "1 2 3"}, "other": {BALANCING: "1"}}
-    run(host, wish("absent"))
-    assert set(sysctl.read_dropins(host)) == {"other"}
-
-
 def test_everything_is_given_back_as_it_was(host):
     before = files(host)
     run(host, wish(kernel__numa_balancing=True, net__ipv4__tcp_rmem="4096 262144 134217728"))

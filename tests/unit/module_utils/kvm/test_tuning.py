@@ -286,6 +286,24 @@ def test_pages_that_are_there_are_not_asked_for_before_the_guests():
     assert decision["pages"] == {"before": {}, "after": {"2048": {0: count}}}
 
 
+def test_pages_that_are_there_and_stay_are_not_asked_for_again():
+    count = vm(8, 0)["memory_kib"] // 2048
+
+    def again(kept, total):
+        return decide(facts({0: {2048: (total, 0)}}, kept={"hugepages": kept, "kernel_cmdline": []}), [vm(8, 0)], {"hugepages": "2M"}).to_dict()
+
+    settled = again({"2048": {"0": count}}, count)
+    assert settled["pages"] == {"before": {}, "after": None} and settled["boot_parameters"] is None
+    for other in (again({"2048": {"0": count}}, count + 1), again({}, count), again({"2048": {"0": count}, "1048576": {"0": 1}}, count)):
+        assert other["pages"]["after"] == {"2048": {0: count}}
+
+
+def test_kernel_parameters_of_before_are_taken_away():
+    there = facts(kept={"kernel_cmdline": ["dgxops-hugepages"]})
+    assert decide(there, [], {"hugepages": "2M"}).supply.boot == []
+    assert decide(there, [], {}).supply.boot is None
+
+
 def test_pages_of_guests_that_are_not_tuned_are_counted_too():
     stranger = vm(2, 2, hugepages="2M", cells=[{"id": 0, "vcpus": "0-9", "memory_kib": 64 * GIB, "node": 1}])
     decision = tune([vm(2, 0), stranger], select=["vm-2g0-1"], hugepages="2M")
@@ -384,7 +402,7 @@ def test_numa_balancing_is_set_and_memory_tiering_left_alone(now, wanted, expect
      (1, {"kvm-tuning": {"kernel.numa_balancing": "0"}}, False), (1, {"other": {"kernel.numa_balancing": "1"}}, False), (1, {}, False)],
 )  # fmt: skip
 def test_numa_balancing_is_settled_once_it_is_in_force_and_stays_so(now, kept, settled):
-    assert decide(facts(numa_balancing=now, sysctl_dropins=kept), [], {}).sysctl_settled == settled
+    assert decide(facts(numa_balancing=now, kept={"sysctl": kept}), [], {}).sysctl_settled == settled
 
 
 def test_numa_balancing_is_not_set_where_the_kernel_has_none_or_it_is_left_alone():
