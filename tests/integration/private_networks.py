@@ -55,7 +55,7 @@ class NetworkHost:
                                            env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"))  # fmt: skip
         self.inside = ["nsenter", "--target", str(self.daemon.pid), "--mount", "--net"]
         deadline = time.monotonic() + 60
-        while subprocess.run([*self.inside, "virsh", "-q", "net-list"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+        while subprocess.run([*self.inside, "virsh", "-q", "net-list"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
             with open(os.path.join(directory, "daemon.log"), errors="replace") as log:
                 assert self.daemon.poll() is None and time.monotonic() < deadline, log.read()
             time.sleep(0.2)
@@ -80,7 +80,8 @@ class NetworkHost:
 
     def say(self, *argv, text=""):
         """What a program says on this host."""
-        done = subprocess.run([*self.inside, *argv], input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, universal_newlines=True)
+        command = [*self.inside, *argv]
+        done = subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, universal_newlines=True, check=False)
         assert done.returncode == 0, "{0}: {1}".format(argv, done.stdout)
         return done.stdout
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """script/demo: three simulated DGX-2 systems are planned, tuned, found tuned, and given back. It fails if anything it says is not so.

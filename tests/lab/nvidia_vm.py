@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Domain XML of guests as nvidia-vm makes them on a DGX-2: GPUs passed through, vCPUs pinned to threads, a data disk, no further tuning.

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A DGX that is not there: its /sys and /proc in a directory, and a libvirtd of its own beside them, with real libvirt and QEMU drivers.
@@ -133,13 +132,14 @@ class SimulatedHost:
         """What virsh prints. It is a witness that shares no code with the collection."""
         command = [_program("virsh"), "--connect", self.uri, "--quiet", *arguments]
         try:
-            done = subprocess.run(command, input=text or "", stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE, universal_newlines=True)
+            done = subprocess.run(
+                command, input=text or "", stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE, universal_newlines=True, check=False
+            )
         except subprocess.TimeoutExpired as error:
             raise SimulationError("virsh {0} did not end within {1} s.".format(" ".join(arguments), PATIENCE)) from error
         if done.returncode:
             raise SimulationError("virsh {0}: {1}".format(" ".join(arguments), done.stderr.strip()))
         return done.stdout
-
 
     def faults(self, configurations: Dict[str, str]) -> List[str]:
         """What is wrong with the places of these domains (XML by name), told from their XML and this machine alone."""

@@ -79,7 +79,10 @@ class Host:
 
 def describe(text):
     domain = ElementTree.fromstring(text)
-    attributes = lambda path: [dict(element.attrib) for element in domain.findall(path)]  # noqa: E731
+
+    def attributes(path):
+        return [dict(element.attrib) for element in domain.findall(path)]
+
     addresses = [{key: int(value, 16) for key, value in entry.items()} for entry in attributes("devices/hostdev/source/address")]
     return {
         "vcpus": int(domain.findtext("vcpu")),

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """witness make: files of all kinds in a home. witness tell: all accounts of people and all that is in their homes, as JSON."""

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A time server whose clock is as many seconds ahead as its argument says (SNTP, RFC 4330)."""

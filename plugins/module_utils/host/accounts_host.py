@@ -260,5 +260,3 @@ def _as_user(uid: int, gid: int, host: Host) -> Iterator[None]:
         os.seteuid(before[2])
         os.setegid(before[1])
         os.setgroups(before[0])
-
-

@@ -317,14 +317,14 @@ class _Picture:
         if not node.memory_kib:
             return [_LABEL.format("memory") + " none"]
         length = min(48, self.canvas.width - 36)
-        bar, used, drawn = "", 0, 0
+        drawing, used, drawn = "", 0, 0
         for tenant in self.drawn.tenants:
             used += tenant.memory.get(node.id, 0)
             cells = min(length, -(-used * length // node.memory_kib)) - drawn
-            bar += self.canvas.paint((tenant.look.sign * cells)[:cells], tenant.look)
+            drawing += self.canvas.paint((tenant.look.sign * cells)[:cells], tenant.look)
             drawn += cells
-        bar += self.canvas.paint(self.canvas.sign(FREE) * (length - drawn), FREE)
-        return ["{0} {1}  {2} of {3} GiB".format(_LABEL.format("memory"), bar, _gib(used), _gib(node.memory_kib))]
+        drawing += self.canvas.paint(self.canvas.sign(FREE) * (length - drawn), FREE)
+        return ["{0} {1}  {2} of {3} GiB".format(_LABEL.format("memory"), drawing, _gib(used), _gib(node.memory_kib))]
 
     # -- what the letters and signs mean ---------------------------------------------------------------------------------------------------
 

@@ -125,5 +125,3 @@ def texts(host):
 
 def params(users=(), groups=()):
     return {"users": list(users), "groups": list(groups)}
-
-

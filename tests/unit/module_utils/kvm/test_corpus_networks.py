@@ -51,7 +51,6 @@ def edits(document):
     return [{"name": "x", "bridge": "br7"}]
 
 
-
 def as_options(document):
     """What the network has, as somebody would ask for it."""
     forward, address = Forward.read(document), parts.read_address(document)
