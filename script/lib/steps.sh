@@ -95,7 +95,7 @@ show_log() {
 summary() {
   say ""
   [ "${#FAILED_STEPS[@]}" = 0 ] || say "failed: ${FAILED_STEPS[*]}"
-  say "after $((SECONDS / 60)) min $((SECONDS % 60)) s, with $(python3 --version) and $(ansible --version | sed -n 1p)"
+  say "after $((SECONDS / 60)) min $((SECONDS % 60)) s, with $(python3 --version) and $(ansible --version 2>/dev/null | sed -n 1p)"
   say "$PASSED passed, $FAILED failed"
   [ "$FAILED" = 0 ]
 }
