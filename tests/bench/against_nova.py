@@ -72,21 +72,24 @@ def _compare(title: str, wanted: Sequence[cases.Case], turns: int) -> None:
     for _turn in range(turns):
         for name, contender in contenders.items():
             attempts[name].append(contender(wanted))
-    least = {name: min(attempt.seconds for attempt in found) for name, found in attempts.items()}
-    rows = [
-        (
-            name,
-            "{0:.2f}".format(least[name] * 1000 / len(wanted)),
-            "{0:.1f}".format(least[name] / least["dgxops.fleet"]),
-            sum(len(pins) for pins in found[0].pins),
-            sum(len(cpus) for pins in found[0].pins for cpus in pins.values()),
-            sum(_shared_cores(case, pins) for case, pins in zip(wanted, found[0].pins)),
-        )
-        for name, found in attempts.items()
-    ]
+    ours = min(attempt.seconds for attempt in attempts["dgxops.fleet"])
+    rows = [_row(name, wanted, min(found, key=lambda attempt: attempt.seconds), ours) for name, found in attempts.items()]
     asked = "{0:,} guests on {1}".format(sum(len(case.guests) for case in wanted), "1 host" if len(wanted) == 1 else "{0} hosts".format(len(wanted)))
-    head = (asked, "ms per host", "times ours", "guests placed", "vCPUs placed", "cores shared by guests")
+    head = (asked, "ms per host", "times ours", "guests placed", "us per guest placed", "vCPUs placed", "cores shared by guests")
     clock.table("Nova {0}: {1}".format(version("nova"), title), head, rows)
+
+
+def _row(name: str, wanted: Sequence[cases.Case], attempt: Attempt, ours: float) -> Sequence[object]:
+    placed = sum(len(pins) for pins in attempt.pins)
+    return (
+        name,
+        "{0:.2f}".format(attempt.seconds * 1000 / len(wanted)),
+        "{0:.1f}".format(attempt.seconds / ours),
+        "{0:,}".format(placed),
+        "{0:,.0f}".format(attempt.seconds * 1000000 / placed) if placed else "",
+        "{0:,}".format(sum(len(cpus) for pins in attempt.pins for cpus in pins.values())),
+        sum(_shared_cores(case, pins) for case, pins in zip(wanted, attempt.pins)),
+    )
 
 
 def _plan(wanted: Sequence[cases.Case]) -> Attempt:

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The ways into a running machine by ssh: for a person, for the lab itself, and for Ansible (an inventory)."""
 import json
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -21,7 +22,8 @@ class Access(NamedTuple):
 
     def options(self) -> List[str]:
         """Options of ssh that hold for a person as well as for Ansible."""
-        settings = [f"UserKnownHostsFile={self.known_hosts}", "HostKeyAlias=dgxops-lab", "StrictHostKeyChecking=yes", "IdentitiesOnly=yes", "LogLevel=ERROR"]
+        # ssh reads several file names where there are spaces, unless they are quoted.
+        settings = [f'UserKnownHostsFile="{self.known_hosts}"', "HostKeyAlias=dgxops-lab", "StrictHostKeyChecking=yes", "IdentitiesOnly=yes", "LogLevel=ERROR"]
         return [part for setting in settings for part in ("-o", setting)]
 
     def command(self, *remote: str) -> List[str]:
@@ -53,7 +55,7 @@ class Access(NamedTuple):
             "ansible_port": self.port,
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self.login_key),
-            "ansible_ssh_common_args": " ".join(self.options()),
+            "ansible_ssh_common_args": shlex.join(self.options()),
             "ansible_python_interpreter": "/usr/bin/python3",
         }
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import shutil
 import tarfile
 import tempfile
@@ -150,8 +151,8 @@ def _install(work: Path, product: Path, distribution: Distribution) -> None:
     argv += ['--aptopt=APT::Install-Recommends "false"', f"--dpkgopt={excluded}", "--dpkgopt=force-confold", "--dpkgopt=force-unsafe-io"]
     # Nobody is there to say where GRUB shall go; it goes nowhere, see customize.sh.
     argv += ["--essential-hook=echo grub-pc grub-pc/install_devices_empty boolean true | chroot \"$1\" debconf-set-selections"]
-    argv += [f"--essential-hook=tar-in {files} /", '--customize-hook=chroot "$1" sh /customize.sh']
-    argv += [f"--customize-hook=copy-out /boot/grub/grub.lnx {product}", distribution.codename, str(work / "root"), *distribution.sources]
+    argv += [f"--essential-hook=tar-in {shlex.quote(str(files))} /", '--customize-hook=chroot "$1" sh /customize.sh']
+    argv += [f"--customize-hook=copy-out /boot/grub/grub.lnx {shlex.quote(str(product))}", distribution.codename, str(work / "root"), *distribution.sources]
     run(argv, timeout=1500, log=places.logs() / "image.log")
 
 

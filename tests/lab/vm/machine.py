@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -123,7 +124,7 @@ def _state_in(directory: Path) -> Optional[Dict[str, Any]]:
 
 def start(directory: Path, platform: Platform, image: Image, port: int, saved_state: Optional[Path] = None) -> Machine:
     """Start QEMU in a directory that holds the operating system drives: from GRUB, or where a saved machine left off."""
-    argv = [qemu(), *arguments(platform, str(image.boot), port), *(["-incoming", f"exec:cat '{saved_state}'"] if saved_state else [])]
+    argv = [qemu(), *arguments(platform, str(image.boot), port), *(["-incoming", f"exec:cat {shlex.quote(str(saved_state))}"] if saved_state else [])]
     log = directory / "qemu.log"
     with open(log, "wb") as sink:
         try:

@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -123,7 +124,7 @@ def _save(machine: Machine, memory: Path) -> None:
     with machine.monitor(120.0) as monitor:
         monitor.execute("stop")
         monitor.execute("migrate-set-parameters", {"max-bandwidth": 2**40})
-        monitor.execute("migrate", {"uri": f"exec:cat >'{memory}'"})
+        monitor.execute("migrate", {"uri": f"exec:cat >{shlex.quote(str(memory))}"})
         ended = monitor.wait_while("query-migrate", busy=("setup", "active", "device", "pre-switchover"), timeout=120)
     if ended["status"] != "completed":
         raise LabError(f"The machine could not be saved: {ended.get('error-desc', ended['status'])}")

@@ -1,4 +1,6 @@
 """What a person sees who types a command of script/lab that cannot be done now."""
+import shlex
+
 import pytest
 import yaml
 
@@ -46,11 +48,12 @@ def test_the_platforms_are_listed_with_what_they_are_for(capsys):
     assert "station" in listed
 
 
-def test_the_inventory_is_one_ansible_can_read(tmp_path):
-    hosts = yaml.safe_load(Access(2222, tmp_path / "login", tmp_path / "known_hosts").inventory())
+def test_the_inventory_is_one_ansible_can_read_also_below_a_directory_with_spaces(tmp_path):
+    place = tmp_path / "my fleet"
+    hosts = yaml.safe_load(Access(2222, place / "login", place / "known_hosts").inventory())
     variables = hosts["dgx"]["hosts"]["dgx01"]
     assert variables["ansible_port"] == 2222
-    assert f"-o UserKnownHostsFile={tmp_path}/known_hosts" in variables["ansible_ssh_common_args"]
+    assert f'UserKnownHostsFile="{place}/known_hosts"' in shlex.split(variables["ansible_ssh_common_args"])
 
 
 def test_nobody_is_asked_to_trust_an_unknown_host(tmp_path):
