@@ -273,7 +273,7 @@ def test_a_password_survives_and_is_shown_to_nobody(site):
 def test_without_a_daemon_the_remedy_is_said(tmp_path):
     uri = "qemu+unix:///system?socket={0}/none".format(tmp_path)
     for module in ("libvirt_domain", "libvirt_domain_info"):
-        answer = run_on_host(module, {"uri": uri, "state": "restored"} if module == "libvirt_domain" else {"uri": uri})
+        answer = run_on_host(module, {"uri": uri, "domains": [{"name": "a"}]} if module == "libvirt_domain" else {"uri": uri})
         assert answer["failed"] and "No connection to libvirt" in answer["msg"] and "systemctl start libvirtd" in answer["msg"]
 
 
