@@ -464,8 +464,7 @@ def main() -> None:
         found = read_domains(client, backups, find_entries(entries, names))
         changes = decide(found, wanted, Host(client.host_cpus(), image_format), params["when_running"])
         if wanted is not None and any(settings.pins_vcpus() for settings in wanted):
-            planned = {change.found.uuid: change.after or change.found.inactive for change in changes}
-            warnings += overlaps(names, pins_of_all(client, entries, planned))
+            warnings += overlaps(names, pins_of_all(client, entries, {change.found.uuid: change.pins for change in changes}))
         work = Work(client, backups, params["validate"], params["shutdown_timeout"])
         results = [change.result(backups, work.retired) for change in changes]
         if not module.check_mode:

@@ -8,7 +8,7 @@ from ..host.errors import FleetError
 from ..host.files import Diff
 from .domain_backups import Backup, Backups, Record
 from .domain_cpu import EmulatorPin, IoThreadPins, VcpuPins
-from .domain_live import LiveStep, as_configured, cpus_without_pin, describe, live_steps, settles
+from .domain_live import LiveStep, as_configured, cpus_without_pin, describe, live_steps, pins_of, settles
 from .domain_rules import check, check_images
 from .domain_settings import Settings, View, not_in_force
 from .domain_xml import DomainDocument
@@ -39,7 +39,8 @@ class Change(NamedTuple):
     """What will be done to one domain.
 
     ``after`` is the XML to define, None for none; ``keep`` the backup to keep before that. ``start`` is to start the guest, after a shutdown if
-    ``shutdown``. ``retire`` is to move the backup to the history. ``owned`` are the names that ``pending`` is about.
+    ``shutdown``. ``retire`` is to move the backup to the history. ``owned`` are the names that ``pending`` is about. ``pins`` are the host CPUs
+    that its vCPUs are pinned to then.
     """
 
     found: Found
@@ -52,6 +53,7 @@ class Change(NamedTuple):
     retire: bool = False
     owned: Tuple[str, ...] = ()
     pending: Tuple[str, ...] = ()
+    pins: FrozenSet[int] = frozenset()
     warnings: Tuple[str, ...] = ()
 
     @property
@@ -127,7 +129,8 @@ def _make(found: Found, settings: Settings, host: Host, when_running: str) -> Ch
         images = settings.images_to_check(before)
         check_images(found.name, images, {image.path: host.image_format(image.path) for image in images})
         warnings += _missing_cpus(document, names, host.cpus)
-    change = _in_the_guest(Change(found, settings=tuple(names), warnings=tuple(warnings)), document, settings.owned, host, when_running)
+    change = Change(found, settings=tuple(names), pins=pins_of(document), warnings=tuple(warnings))
+    change = _in_the_guest(change, document, settings.owned, host, when_running)
     if names:
         change = change._replace(after=document.text)
     if names or change.shutdown:

@@ -37,11 +37,14 @@ def read_domains(client: Client, backups: Backups, entries: Sequence[DomainEntry
     return found
 
 
-def pins_of_all(client: Client, entries: Sequence[DomainEntry], planned: Mapping[str, str]) -> Dict[str, FrozenSet[int]]:
-    """The host CPUs that the vCPUs of every domain are pinned to; ``planned`` are the XML of domains that are about to change, by UUID."""
+def pins_of_all(client: Client, entries: Sequence[DomainEntry], planned: Mapping[str, FrozenSet[int]]) -> Dict[str, FrozenSet[int]]:
+    """The host CPUs that the vCPUs of every domain are pinned to; ``planned`` are those of the domains of this call, by UUID."""
     pins = {}
     for entry in entries:
-        text = planned.get(entry.uuid) or client.inactive_xml(entry.uuid)
+        if entry.uuid in planned:
+            pins[entry.name] = planned[entry.uuid]
+            continue
+        text = client.inactive_xml(entry.uuid)
         if "<vcpupin" in text:
             pins[entry.name] = pins_of(DomainDocument(text))
     return pins
