@@ -24,6 +24,8 @@ def threads_by_node(room: Room, guest: Guest, pinning: str) -> Dict[int, int]:
     """How many of its vCPUs each node could take."""
     if pinning == "core" and len(room.widths) == 1 and guest.vcpus % room.widths[0] == 0:
         return {node: room.whole(node) for node in room.memory}
+    if pinning == "thread":
+        return {node: room.threads(node) for node in room.memory}
     return {node: threads_for(room, guest, node, pinning) for node in room.memory}
 
 
