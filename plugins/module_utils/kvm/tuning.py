@@ -5,13 +5,12 @@
 Pure: it joins the host model, the planner and the domains, and changes nothing. What cannot be done comes back as sentences in ``refused``,
 all of them at once, so that a playbook stops before its first change.
 """
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..host import cpuset
 from ..host.errors import FleetError
 from ..host.topology import Topology
 from . import placement, pools
-from .domain_settings import SETTINGS
 from .guests import LEAVE, Domain, Guest, Switches, cannot_run_together, choose, read_guest
 from .plan import Placement, Plan
 from .pools import Host, Pages, Supply
@@ -355,17 +354,35 @@ def _unsettled(guest: Guest, wanted: Mapping[str, Any], when_running: str) -> bo
     """
     if guest.domain is None or when_running == "restart" or (when_running == "live" and guest.running):
         return True
-    has = guest.domain.configured
-    for name, value in wanted.items():
-        if name == "disks":
-            drivers = {disk["target"]: disk.get("driver") or {} for disk in has.get("disks") or ()}
-            for disk in value:
-                found = drivers.get(disk["target"], {})
-                if any((None if setting in (0, "default") else setting) != found.get(key) for key, setting in disk["driver"].items()):
-                    return True
-        elif name in SETTINGS and (has.get(name) is None or SETTINGS[name].from_option(value) != SETTINGS[name].from_option(has[name])):
-            return True
-    return False
+    return any(not _is_so(name, value, guest.domain.configured) for name, value in wanted.items() if name != "name")
+
+
+def _is_so(name: str, value: Any, has: Mapping[str, Any]) -> bool:
+    """Whether a setting is as wanted, by its meaning. A difference in doubt is none of ours to settle: libvirt_domain looks at the XML itself."""
+    if has.get(name) is None:
+        return False
+    if name in ("vcpupin", "iothreadpin"):
+        return _pins(value) == _pins(has[name])
+    if name == "emulatorpin":
+        return cpuset.parse(value) == cpuset.parse(has[name])
+    if name == "cells":
+        return [_cell(cell) for cell in value] == [_cell(cell) for cell in has[name]]
+    if name == "disks":
+        drivers = {disk["target"]: disk.get("driver") or {} for disk in has[name]}
+        return all(
+            (None if setting in (0, "default") else setting) == drivers.get(disk["target"], {}).get(key)
+            for disk in value
+            for key, setting in disk["driver"].items()
+        )
+    return bool(value == has[name])
+
+
+def _pins(pins: Mapping[Any, Any]) -> Dict[int, FrozenSet[int]]:
+    return {int(thread): cpuset.parse(cpus) for thread, cpus in pins.items()}
+
+
+def _cell(cell: Mapping[str, Any]) -> Tuple[Any, ...]:
+    return cell["id"], cpuset.parse(cell["vcpus"]), cell["memory_kib"], cell.get("node"), cell.get("mode", "strict")
 
 
 def _disk_settings(guest: Guest, threads: Optional[int]) -> List[Dict[str, Any]]:
