@@ -231,7 +231,7 @@ class _Planner:
     def _pinnings(self, guest: Guest) -> List[str]:
         if guest.pinning:
             return [guest.pinning]
-        if any(guest.vcpus % width == 0 for width in self.room.widths[:1]):
+        if self.room.widths and guest.vcpus % self.room.widths[0] == 0:
             return ["core", "thread"]
         return ["thread"]
 

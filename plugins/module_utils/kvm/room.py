@@ -145,8 +145,10 @@ class Room:
             if missing <= 0:
                 break
             cores.extend(self.choose_cores(node, width, min(self.cores(node, width), -(-missing // width))))
-        by_rank = [core[rank] for rank in range(max(map(len, cores), default=0)) for core in cores if rank < len(core)]
-        return (by_rank + sorted(self._loose[node]))[:count]
+        threads = [cpu for rank in itertools.zip_longest(*cores) for cpu in rank if cpu is not None]
+        if len(threads) < count:
+            threads.extend(sorted(self._loose[node]))
+        return threads[:count]
 
     def take(self, guest: str, cpus: Collection[int], memory: Mapping[int, int], gpus: Iterable[int]) -> None:
         """Give CPUs, memory (KiB by node) and GPUs to a guest."""
