@@ -204,7 +204,7 @@ def _drive_device(platform: Platform, number: int) -> Dict[str, Any]:
     device = {"id": f"data{number}", "drive": f"data{number}", "serial": data.serial_of(number)}
     if data.bus == "nvme":
         return {"driver": "nvme", "max_ioqpairs": 2, "bus": slot_of(number), **device}
-    names = {"vendor": data.vendor, "product": data.model, "device_id": data.serial_of(number)}
+    names = {"vendor": data.vendor, "product": data.model, "device_id": data.serial_of(number), "rotation_rate": 1}
     return {"driver": "scsi-hd", "bus": "scsi.0", "scsi-id": number, **names, **device}
 
 
