@@ -63,7 +63,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-values:
+after:
   description: The settings that were asked for or given back, as they are in force after the change (in check mode, as found).
   returned: success
   type: dict
@@ -108,7 +108,7 @@ def main() -> None:
         module.exit_json(
             changed=bool(change),
             diff=[diff.to_dict() for diff in change.diffs],
-            values={key: now.in_force[key] for key in shown},
+            after={key: now.in_force[key] for key in shown},
             before={key: found.in_force[key] for key in shown},
             file="/" + wish.path if change.text_after is not None else "",
         )

@@ -40,7 +40,8 @@ class Commands:
         path = ":".join(part for part in (os.environ.get("PATH", ""), SYSTEM_PATH) if part)
         environment = dict(os.environ, LC_ALL="C", LANGUAGE="C", PATH=path)
         try:
-            process = subprocess.Popen(
+            # This package knows no Ansible, and so not its run_command.
+            process = subprocess.Popen(  # pylint: disable=ansible-bad-function
                 list(argv),
                 stdin=subprocess.DEVNULL if text_in is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -28,14 +28,14 @@ def test_check_mode_predicts_what_the_run_then_does(root):
     assert (root / "proc/sys/kernel/numa_balancing").read_text() == "0\n" and not (root / "etc").exists()
     done = run(root, values=WANTED)
     assert (predicted["changed"], predicted["diff"], predicted["file"]) == (True, done["diff"], done["file"])
-    assert (done["before"], done["values"]) == ({"kernel.numa_balancing": "0"}, {"kernel.numa_balancing": "1"})
+    assert (done["before"], done["after"]) == ({"kernel.numa_balancing": "0"}, {"kernel.numa_balancing": "1"})
     assert not run(root, values=WANTED)["changed"]
 
 
 def test_it_tells_what_it_gave_back(root):
     run(root, values=WANTED)
     done = run(root, state="absent")
-    assert (done["changed"], done["values"], done["file"]) == (True, {"kernel.numa_balancing": "0"}, "")
+    assert (done["changed"], done["after"], done["file"]) == (True, {"kernel.numa_balancing": "0"}, "")
     assert not run(root, state="absent")["changed"]
 
 
