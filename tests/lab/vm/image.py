@@ -1,6 +1,7 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The drive every machine of the lab starts from: made of the distribution's packages, kept by a digest of its recipe."""
+import contextlib
 import hashlib
 import io
 import json
@@ -121,7 +122,9 @@ def _build(image: Image, distribution: Distribution) -> None:
         shutil.copytree(product, image.directory.with_suffix(".part"), copy_function=_copy_sparse, dirs_exist_ok=True)
         os.replace(image.directory.with_suffix(".part"), image.directory)
     finally:
-        _as_builder(["rm", "-rf", str(work / "root")], timeout=120)
+        # What the root of a user namespace has written only it can remove; the directory itself is ours again when it is empty.
+        with contextlib.suppress(LabError):
+            _as_builder(["find", str(work / "root"), "-mindepth", "1", "-delete"], timeout=120)
         shutil.rmtree(work, ignore_errors=True)
 
 
