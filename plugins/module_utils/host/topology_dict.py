@@ -237,7 +237,7 @@ def _devices(entries: List[_Entry], nodes: Set[int]) -> List[Device]:
                 entry.place, index, places[kind, index]))
         places[kind, index] = entry.place
         counts[kind] = counts.get(kind, 0) + 1
-        switch = None if entry.given.get("switch") is None else _address(entry, "switch")
+        switch = _address(entry, "switch") if entry.given.get("switch") not in (None, "") else None
         devices.append(Device(address, kind, index, node, switch, entry.text("name")))
     return devices
 

@@ -67,12 +67,23 @@ class Domain(NamedTuple):
     pending: Tuple[str, ...]
 
     @classmethod
-    def from_info(cls, info: Mapping[str, Any]) -> "Domain":
-        """An entry of what libvirt_domain_info returns."""
+    def from_info(cls, info: Mapping[str, Any], place: str = "domain") -> "Domain":
+        """An entry of what libvirt_domain_info returns. Raises :class:`FleetError` for what was written by hand and is none."""
+        try:
+            return cls._from_info(info)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise FleetError(
+                "{0} is not as libvirt_domain_info returns a domain ({1}: {2}). Give an entry of its domains as it is.".format(
+                    place, type(error).__name__, error
+                )
+            )
+
+    @classmethod
+    def _from_info(cls, info: Mapping[str, Any]) -> "Domain":
         has: Mapping[str, Any] = info["configured"]
         pages = str(has.get("hugepages") or "none")
         return cls(
-            name=info["name"],
+            name=str(info["name"]),
             running=bool(info["running"]),
             autostart=bool(info["autostart"]),
             persistent=bool(info["persistent"]),
@@ -80,16 +91,16 @@ class Domain(NamedTuple):
             memory_kib=int(info["memory_kib"]),
             # Pages of the host's default size, which is 2 MiB on x86 unless the kernel was told otherwise.
             page_kib=HUGE_PAGES["2M"] if pages == "default" else HUGE_PAGES.get(pages, 0),
-            pins={int(vcpu): cpuset.parse(cpus) for vcpu, cpus in (has.get("vcpupin") or {}).items()},
+            pins={int(vcpu): cpuset.parse(cpus) for vcpu, cpus in has.get("vcpupin", {}).items()},
             threads_per_core=int((has.get("topology") or {}).get("threads") or 1),
             cells=tuple(_cell(cell) for cell in has.get("cells") or ()),
             disks=tuple(
-                Disk(disk["target"], disk.get("bus") or "", disk.get("type") or "", (disk.get("driver") or {}).get("type") or "raw")
+                Disk(str(disk["target"]), disk.get("bus") or "", disk.get("type") or "", (disk.get("driver") or {}).get("type") or "raw")
                 for disk in has.get("disks") or ()
             ),
-            pci=frozenset(info["pci"]),
+            pci=frozenset(str(pci) for pci in info["pci"]),
             configured=has,
-            pending=tuple(info["differences"]),
+            pending=tuple(str(setting) for setting in info["differences"]),
         )
 
     def gpus(self, topology: Topology) -> Tuple[int, ...]:

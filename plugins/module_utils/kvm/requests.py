@@ -228,7 +228,10 @@ def _read_pinned_guest(entry: Mapping[str, Any], place: str) -> Pinned:
     if not isinstance(gpus, (list, tuple, set, frozenset)):
         raise FleetError("{0}gpus is {1!r}, but a list of GPU indices is expected.".format(place, gpus))
     memory: Dict[int, int] = {}
-    for cell in entry.get("cells") or []:
+    cells = entry.get("cells") or []
+    if not isinstance(cells, (list, tuple)):
+        raise FleetError("{0}cells is {1!r}, but a list of cells with node and memory_kib is expected.".format(place, cells))
+    for cell in cells:
         if not isinstance(cell, abc.Mapping):
             raise FleetError("{0}cells holds {1!r}, but a cell with node and memory_kib is expected.".format(place, cell))
         if cell.get("node") is not None:

@@ -118,7 +118,7 @@ class Room:
     def reserved_on(self, nodes: Iterable[int]) -> List[int]:
         """The CPUs of these nodes that the host keeps and no vCPU uses, ascending."""
         wanted = set(nodes)
-        return sorted(cpu for cpu in self.reserved if self.node_of[cpu] in wanted and cpu not in self.holder)
+        return sorted(cpu for cpu in self.reserved if self.node_of.get(cpu) in wanted and cpu not in self.holder)
 
     def choose_cores(self, node: int, width: int, count: int) -> List[Core]:
         """``count`` whole cores of a node: under one cache if one has them (the fullest such), else under few; lowest first."""

@@ -57,7 +57,7 @@ class Wish(NamedTuple):
         if unknown:
             raise FleetError("There is no setting kvm_tuning_{0}. Known are {1}.".format(unknown[0], ", ".join(sorted(known))))
         guests = given.get("guests") or []
-        if not isinstance(guests, (list, tuple)) or not all(isinstance(guest, Mapping) and guest.get("name") for guest in guests):
+        if not isinstance(guests, (list, tuple)) or not all(isinstance(guest, Mapping) and _is_name(guest.get("name")) for guest in guests):
             raise FleetError("kvm_tuning_guests is {0!r}, but a list of guests, each with its name, is expected.".format(guests))
         names = [guest["name"] for guest in guests]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -141,7 +141,7 @@ def decide(facts: Mapping[str, Any], found: Optional[Sequence[Mapping[str, Any]]
     try:
         host = Host.from_facts(facts)
         wish = Wish.from_dict(wanted, host.topology)
-        domains = None if found is None else [Domain.from_info(info) for info in found]
+        domains = None if found is None else _domains(found)
         guests, problems = _guests(host.topology, domains, wish)
         if domains is None:
             return _decide(host, wish, [], guests)._say(problems)
@@ -149,6 +149,16 @@ def decide(facts: Mapping[str, Any], found: Optional[Sequence[Mapping[str, Any]]
         return Decision(refused=problems) if problems else _decide(host, wish, domains, guests)
     except FleetError as error:
         return Decision(refused=[error.message])
+
+
+def _domains(found: Any) -> List[Domain]:
+    if not isinstance(found, (list, tuple)):
+        raise FleetError("domains is {0!r}, but the list that libvirt_domain_info returns is expected.".format(found))
+    return [Domain.from_info(info, "domains[{0}]".format(at)) for at, info in enumerate(found)]
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _guests(topology: Topology, domains: Optional[Sequence[Domain]], wish: Wish) -> Tuple[List[Guest], List[str]]:

@@ -173,6 +173,11 @@ def test_what_is_no_dictionary_is_refused(given):
         Topology.from_dict(given)
 
 
+def test_an_empty_switch_is_none():
+    host = Topology.from_dict(small(lambda given: given["devices"][0].update(switch="")))
+    assert host.devices[0].switch is None
+
+
 def test_a_long_value_does_not_fill_the_screen():
     with pytest.raises(FleetError) as caught:
         Topology.from_dict(small(lambda given: given["cpus"][0].update(siblings="0" * 1000)))

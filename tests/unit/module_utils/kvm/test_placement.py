@@ -1,10 +1,16 @@
 """What an administrator of a DGX gets from the planner, story by story; figures from the Best Practices for DGX."""
+import copy
+from typing import Any, Dict
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.topology import Topology
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm import placement
 from ansible_collections.dgxops.fleet.tests.unit.module_utils.kvm.hosts import GIB, dgx2, dgx_a100
+from ansible_collections.dgxops.fleet.tests.unit.module_utils.kvm.nonsense import NONSENSE, places
 
 DGX2 = dgx2()
 
@@ -342,9 +348,47 @@ def test_a_topology_without_siblings_is_planned_core_by_core():
         ([], {"pinned": ["a"]}, "policy.pinned[0] is 'a'"),
         ([], {"pinned": [{"name": "a", "vcpupin": {"0": "x"}}]}, "policy.pinned a: vcpupin: 'x' in the CPU list"),
         ([], {"pinned": [{"name": "a", "vcpupin": [0]}]}, "policy.pinned a: vcpupin is [0]"),
+        ([], {"pinned": [{"name": "a", "vcpupin": {"0": "1"}, "cells": 2}]}, "policy.pinned a: cells is 2, but a list of cells"),
     ],
 )
 def test_bad_input_names_the_value_and_the_place(guests, policy, said):
     with pytest.raises(FleetError) as caught:
         placement.plan(DGX2, guests, policy)
     assert said in caught.value.message
+
+
+def test_a_reserved_core_may_have_a_thread_that_firmware_put_on_no_node():
+    cpus = [{"id": cpu, "socket": cpu % 4 // 2, "core": cpu % 4, "node": cpu % 4 // 2, "siblings": [cpu % 4, cpu % 4 + 4]} for cpu in range(8)]
+    cpus[4]["node"] = -1
+    topology = Topology.from_dict({"cpus": cpus, "nodes": [{"id": node, "memory_kib": 8 * GIB} for node in (0, 1)]})
+    plan = placement.plan(topology, [{"name": "a", "vcpus": 2, "memory": "1G"}], {"reserved_cores": 1}).to_dict()
+    assert plan["guests"][0]["vcpupin"] == {0: 1, 1: 5}
+    assert plan["guests"][0]["emulatorpin"] == "0"
+
+
+PLANNED: Dict[str, Any] = {
+    "cpus": [{"id": cpu, "socket": cpu % 4 // 2, "core": cpu % 4, "node": cpu % 4 // 2, "siblings": [cpu % 4, cpu % 4 + 4]} for cpu in range(8)],
+    "nodes": [{"id": node, "memory_kib": 100 * GIB} for node in (0, 1)],
+    "devices": [{"pci": "0000:3{0}:00.0".format(gpu), "kind": "gpu", "index": gpu, "node": gpu // 2} for gpu in range(4)],
+    "guests": [
+        {"name": "a", "gpus": [0], "vcpus": 2, "memory_kib": GIB, "pinning": "core", "hugepages": "1G", "iothreads": 2},
+        {"name": "b", "gpus": 1, "vcpus": 1, "memory": "4G", "emulator": "2", "max_nodes": 1, "beyond_gpu_nodes": True, "numa": "auto"},
+    ],
+    "policy": {
+        "pinning": "thread", "reserved_cores": {0: 1}, "reserved_memory_kib": 0, "move": "if_needed",
+        "pinned": [{"name": "z", "vcpupin": {0: "1", 1: "5"}, "gpus": [3], "cells": [{"id": 0, "vcpus": "0-1", "memory_kib": 1024, "node": 0}]}],
+    },
+}
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_nonsense_anywhere_is_planned_or_refused_in_words(data):
+    asked = copy.deepcopy(PLANNED)
+    container, key = data.draw(st.sampled_from(places(asked)))
+    container[key] = data.draw(NONSENSE)
+    topology = {part: asked[part] for part in ("cpus", "nodes", "devices")}
+    try:
+        placement.plan(Topology.from_dict(topology), asked["guests"], asked["policy"]).to_dict()
+    except FleetError as error:
+        assert error.message

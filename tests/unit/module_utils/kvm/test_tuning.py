@@ -1,4 +1,6 @@
 """What the role kvm_tuning makes of the guests it finds: told as its users would tell it."""
+import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.tuning import dec
 from ansible_collections.dgxops.fleet.tests.lab import nvidia_vm
 
 from .lab_guests import configured_as, facts, settings_of, tune, vm
+from .nonsense import NONSENSE, places
 
 GIB = 1024 * 1024
 
@@ -489,3 +492,24 @@ def test_overlapping_pins_made_by_hand_are_parted_or_refused():
 
 def test_a_host_that_is_none_is_told():
     assert "nodes is missing" in refusal(decide({"topology": {}}, [], {}).to_dict())
+
+
+@pytest.mark.parametrize(
+    "domains, said",
+    [
+        (3, "domains is 3, but the list that libvirt_domain_info returns is expected."),
+        (["vm"], "domains[0] is not as libvirt_domain_info returns a domain"),
+        ([dict(vm(2, 0), vcpus="many")], "domains[0] is not as libvirt_domain_info returns a domain (ValueError"),
+        ([vm(2, 0), {"name": "vm"}], "domains[1] is not as libvirt_domain_info returns a domain (KeyError: 'configured')"),
+    ],
+)
+def test_domains_written_by_hand_are_refused_in_words(domains, said):
+    assert said in refusal(tune(domains))
+
+
+@given(data=st.data())
+def test_a_domain_with_anything_put_anywhere_is_tuned_or_refused_in_words(data):
+    found = copy.deepcopy([vm(2, 0), vm(1, 4)])
+    container, key = data.draw(st.sampled_from(places(found)))
+    container[key] = data.draw(NONSENSE)
+    tune(found)
