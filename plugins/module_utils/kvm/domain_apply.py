@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Carrying out what was decided for domains, all of it or none: whatever was done is undone if a later step fails."""
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, Sequence
 
 from ..host.errors import FleetError
+from ..host.undo import Undo
 from .client import Client
 from .domain_backups import Backup, Backups
 from .domain_change import Change
@@ -12,11 +13,6 @@ from .domain_live import AttachDevice, DetachDevice, LimitInterface, LiveStep, P
 from .domain_xml import DomainDocument
 
 _SCHEMA_HINT = " If the domain's present XML does not pass either (virsh dumpxml {0} | virt-xml-validate - domain), set validate to false."
-
-
-class _Undo(NamedTuple):
-    what: str
-    act: Callable[[], None]
 
 
 class Work:
@@ -30,7 +26,7 @@ class Work:
         self.poll = poll
         #: Where the backups of restored domains are now, by UUID.
         self.retired: Dict[str, str] = {}
-        self._undo: List[_Undo] = []
+        self._undo = Undo()
         self._started: List[str] = []
 
     def carry_out(self, changes: Sequence[Change]) -> None:
@@ -38,7 +34,7 @@ class Work:
 
         Configurations come first: libvirt can refuse them, and then no guest has been disturbed.
         """
-        try:
+        with self._undo.on_failure(self._all_is_as_before):
             for change in changes:
                 self._keep(change)
             for change in changes:
@@ -48,11 +44,6 @@ class Work:
                 self._run_steps(change)
             for change in changes:
                 self._start(change)
-        except FleetError as error:
-            raise FleetError("{0} {1}".format(error.message, self._put_back()), **error.details)
-        except OSError as error:
-            error.strerror = "{0}. {1}".format(error.strerror, self._put_back())
-            raise
         for change in changes:
             self._finish(change)
 
@@ -61,16 +52,16 @@ class Work:
             return
         uuid, before = change.found.uuid, change.found.backup
         if before is None:
-            self._later("the backup of {0}".format(change.found.name), lambda: self.backups.forget(uuid))
+            self._undo.later("the backup of {0}".format(change.found.name), self.backups.forget, uuid)
         else:
-            self._later("the record of {0}".format(change.found.name), lambda: self.backups.write(uuid, before))
+            self._undo.later("the record of {0}".format(change.found.name), self.backups.write, uuid, before)
         self.backups.write(uuid, change.keep)
 
     def _define(self, change: Change) -> None:
         found = change.found
         if change.shutdown:
             # Undone after the definition, so that the guest comes back with its old configuration.
-            self._later("the start of {0}".format(found.name), lambda: self._ensure_running(found.uuid))
+            self._undo.later("the start of {0}".format(found.name), self._ensure_running, found.uuid)
         if change.after is not None:
             # What is brought back was libvirt's own; it need not pass a schema that is sometimes behind the code.
             validate = self.validate and not change.retire
@@ -79,7 +70,7 @@ class Work:
             except FleetError as error:
                 hint = _SCHEMA_HINT.format(found.name) if validate and "schema" in error.message else ""
                 raise FleetError("Domain {0}: {1}{2}".format(found.name, error.message, hint), domain=found.name, **error.details)
-            self._later("the configuration of {0}".format(found.name), lambda: self.client.define(found.inactive, False))
+            self._undo.later("the configuration of {0}".format(found.name), self.client.define, found.inactive, False)
 
     def _shut_down(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -98,7 +89,7 @@ class Work:
     def _run_steps(self, change: Change) -> None:
         for step in change.steps:
             self._run(change.found.uuid, step)
-            self._later("{0} of {1}".format(step.setting, change.found.name), _bound(self._run, change.found.uuid, step.undo()))
+            self._undo.later("{0} of {1}".format(step.setting, change.found.name), self._run, change.found.uuid, step.undo())
 
     def _run(self, uuid: str, step: LiveStep) -> None:
         if isinstance(step, PinThread):
@@ -132,27 +123,10 @@ class Work:
             # The guest is up, whoever started it.
             self.backups.write(uuid, _with(kept, restarting=False))
 
-    def _later(self, what: str, act: Callable[[], None]) -> None:
-        self._undo.append(_Undo(what, act))
-
-    def _put_back(self) -> str:
-        """Undo everything, the last step first; returns what to tell the user about it."""
-        failed = []
-        while self._undo:
-            undo = self._undo.pop()
-            try:
-                undo.act()
-            except (FleetError, OSError) as problem:
-                failed.append("{0} ({1})".format(undo.what, problem))
-        if failed:
-            return "Not everything could be put back: {0}.".format("; ".join(failed))
+    def _all_is_as_before(self) -> str:
         if self._started:
             return "All configurations are as before, but {0} run with the new one until the next boot.".format(", ".join(self._started))
         return "All domains are as they were before."
-
-
-def _bound(function: Callable[..., None], *arguments: Any) -> Callable[[], None]:
-    return lambda: function(*arguments)
 
 
 def _with(backup: Backup, **fields: Any) -> Backup:

@@ -1,20 +1,16 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Carrying out what was decided for networks, all of it or none: whatever was done is undone if a later step fails."""
-from typing import Callable, Dict, List, NamedTuple, Sequence
+from typing import Dict, Sequence
 
 from ..host.commands import Commands
 from ..host.errors import FleetError
+from ..host.undo import Undo
 from .client import Client
 from .network_backups import NetworkBackups
 from .network_change import Entry, FoundNetwork, NetworkChange, served
 from .network_parts import read_mtu
 from .network_xml import NetworkDocument
-
-
-class _Undo(NamedTuple):
-    what: str
-    act: Callable[[], None]
 
 
 class NetworkWork:
@@ -26,14 +22,14 @@ class NetworkWork:
         self.commands = commands
         #: Where the backups of restored networks are now, by name.
         self.retired: Dict[str, str] = {}
-        self._undo: List[_Undo] = []
+        self._undo = Undo()
 
     def carry_out(self, changes: Sequence[NetworkChange]) -> None:
         """Do all changes. If one step fails, everything is put back, and the :class:`FleetError` says so.
 
         What makes room (removals and stops) comes first, since two networks cannot have the same subnet or bridge at a time.
         """
-        try:
+        with self._undo.on_failure(lambda: "All networks are as they were before."):
             for change in changes:
                 self._keep(change)
             for change in changes:
@@ -42,11 +38,6 @@ class NetworkWork:
                 self._define(change)
             for change in changes:
                 self._activate(change)
-        except FleetError as error:
-            raise FleetError("{0} {1}".format(error.message, self._put_back()), **error.details)
-        except OSError as error:
-            error.strerror = "{0}. {1}".format(error.strerror, self._put_back())
-            raise
         for change in changes:
             self._finish(change)
 
@@ -54,19 +45,19 @@ class NetworkWork:
         name, before = change.found.name, change.found.backup
         if change.keep is not None:
             if before is None:
-                self._later("the backup of {0}".format(name), lambda: self.backups.forget(name))
+                self._undo.later("the backup of {0}".format(name), self.backups.forget, name)
             else:
-                self._later("the record of {0}".format(name), lambda: self.backups.write(before))
+                self._undo.later("the record of {0}".format(name), self.backups.write, before)
             self.backups.write(change.keep)
 
     def _stop(self, change: NetworkChange) -> None:
         found = change.found
         if change.stop:
             self.client.stop_network(found.name)
-            self._later("the start of {0}".format(found.name), lambda: self._start_again(found))
+            self._undo.later("the start of {0}".format(found.name), self._start_again, found)
         if change.remove:
             self.client.undefine_network(found.name)
-            self._later("the configuration of {0}".format(found.name), lambda: self._define_again(found))
+            self._undo.later("the configuration of {0}".format(found.name), self._define_again, found)
 
     def _define(self, change: NetworkChange) -> None:
         found = change.found
@@ -77,9 +68,9 @@ class NetworkWork:
         except FleetError as error:
             raise FleetError("Network {0}: {1}".format(found.name, error.message), network=found.name)
         if found.inactive is None:
-            self._later("the removal of {0}".format(found.name), lambda: self.client.undefine_network(found.name))
+            self._undo.later("the removal of {0}".format(found.name), self.client.undefine_network, found.name)
         else:
-            self._later("the configuration of {0}".format(found.name), lambda: self._define_again(found))
+            self._undo.later("the configuration of {0}".format(found.name), self._define_again, found)
 
     def _define_again(self, found: FoundNetwork) -> None:
         self.client.define_network(found.inactive or "")
@@ -89,14 +80,14 @@ class NetworkWork:
         found = change.found
         for entry in change.entries:
             self._update(found.name, entry)
-            self._later("{0} of {1}".format(entry.section, found.name), _bound(self._update, found.name, entry.undo()))
+            self._undo.later("{0} of {1}".format(entry.section, found.name), self._update, found.name, entry.undo())
         if change.start:
             self.client.start_network(found.name)
-            self._later("the stop of {0}".format(found.name), lambda: self.client.stop_network(found.name))
+            self._undo.later("the stop of {0}".format(found.name), self.client.stop_network, found.name)
             self._connect(found)
         if change.autostart is not None:
             self.client.autostart_network(found.name, change.autostart)
-            self._later("the autostart of {0}".format(found.name), lambda: self.client.autostart_network(found.name, found.autostart))
+            self._undo.later("the autostart of {0}".format(found.name), self.client.autostart_network, found.name, found.autostart)
 
     def _update(self, name: str, entry: Entry) -> None:
         self.client.update_network(name, entry.section, entry.add, entry.parent, entry.xml)
@@ -123,23 +114,3 @@ class NetworkWork:
         elif change.keep is not None and kept is not None and change.state != "absent":
             digest = NetworkDocument(self.client.network_xml(name)).digest()
             self.backups.write(kept._replace(digest=digest))
-
-    def _later(self, what: str, act: Callable[[], None]) -> None:
-        self._undo.append(_Undo(what, act))
-
-    def _put_back(self) -> str:
-        """Undo everything, the last step first; returns what to tell the user about it."""
-        failed = []
-        while self._undo:
-            undo = self._undo.pop()
-            try:
-                undo.act()
-            except (FleetError, OSError) as problem:
-                failed.append("{0} ({1})".format(undo.what, problem))
-        if failed:
-            return "Not everything could be put back: {0}.".format("; ".join(failed))
-        return "All networks are as they were before."
-
-
-def _bound(function: Callable[[str, Entry], None], name: str, entry: Entry) -> Callable[[], None]:
-    return lambda: function(name, entry)
