@@ -36,15 +36,7 @@ RECORD = BACKUPS.lstrip("/") + "/hugepages.json"
 
 
 class Kernel(Sysfs):
-    """The kernel's pools below a root; beyond :class:`Sysfs`, its files can be written."""
-
-    def write(self, name: str, text: str) -> None:
-        """Write a kernel file as ``echo`` does: in one piece, and never creating it. Some of these files cannot be opened for reading."""
-        descriptor = os.open(self.path(name), os.O_WRONLY | os.O_TRUNC)
-        try:
-            os.write(descriptor, text.encode("ascii"))
-        finally:
-            os.close(descriptor)
+    """The kernel's pools below a root."""
 
     def pool(self, place: Place, by_node: bool) -> Pool:
         directory = directory_of(place, by_node)

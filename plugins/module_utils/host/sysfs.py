@@ -74,6 +74,14 @@ class Sysfs:
         """Whether something is there, be it a dangling link."""
         return os.path.lexists(os.path.join(self.root, path))
 
+    def write(self, name: str, text: str) -> None:
+        """Write a kernel file as ``echo`` does: in one piece, and never creating it. Some of these files cannot be opened for reading."""
+        descriptor = os.open(self.path(name), os.O_WRONLY | os.O_TRUNC)
+        try:
+            os.write(descriptor, text.encode("ascii"))
+        finally:
+            os.close(descriptor)
+
 
 class Computer(NamedTuple):
     """The part of a topology that the kernel's CPU and memory subsystems know."""
