@@ -11,15 +11,13 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from ..host.commands import Commands
 from ..host.errors import FleetError
 from ..host.files import BACKUPS, read_text, remove, write_atomic
-from ..host.pci import pci_path
 from ..host.sysfs import Sysfs
 from ..host.undo import Undo
+from .interfaces import DEVICES, Interfaces
 from .sriov import RULES, Change, Found, Kept, PhysicalFunction, Step, VirtualFunction, Wish, wanted_count
 
 #: What is remembered, below the root.
 RECORD = BACKUPS.lstrip("/") + "/sriov_vfs.json"
-_DEVICES = "sys/bus/pci/devices"
-_ADDRESS = re.compile(r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")
 #: Drivers that hand a device to a guest or to a program instead of driving it.
 _HANDED_OUT = ("vfio-pci", "vfio_pci", "mlx5_vfio_pci", "pci-stub", "pciback", "uio_pci_generic", "igb_uio")
 _ETHERNET = "0x0200"
@@ -39,31 +37,13 @@ class Host:
         self.commands = commands
         self.wait = wait
         self.poll = poll
-        self._addresses: Optional[Mapping[str, List[str]]] = None
+        self.interfaces = Interfaces(sysfs, commands)
 
     # -- reading -----------------------------------------------------------------------------------------------------------------------
 
-    def find(self, device: str) -> str:
-        """The PCI address of an adapter named by address, network interface or InfiniBand device."""
-        if _ADDRESS.match(device.lower()):
-            address = device.lower()
-            if not self.sysfs.exists("{0}/{1}".format(_DEVICES, address)):
-                raise FleetError("There is no PCI device {0} on this host. See lspci -D for those there are.".format(device))
-            return address
-        for kind in ("net", "infiniband"):
-            place = "sys/class/{0}/{1}".format(kind, device)
-            if device not in ("", ".", "..") and "/" not in device and self.sysfs.exists(place):
-                path = pci_path(self.sysfs.link(place)) or pci_path(os.path.realpath(self.sysfs.path(place + "/device")))
-                if path:
-                    return path[-1]
-                raise FleetError("{0} is no PCI device, so it cannot have virtual functions. Name the adapter itself.".format(device))
-        names = ", ".join(name for name in self.sysfs.entries("sys/class/net") if self.sysfs.exists("sys/class/net/{0}/device".format(name)))
-        raise FleetError("There is no network interface or InfiniBand device {0} on this host, which has {1}. Correct the name, or give a PCI address.".format(
-            device, names or "none"))
-
     def function(self, address: str) -> PhysicalFunction:
         """A physical function as it is; raises :class:`FleetError` for a virtual one."""
-        place = "{0}/{1}".format(_DEVICES, address)
+        place = "{0}/{1}".format(DEVICES, address)
         if self.sysfs.exists(place + "/physfn"):
             above = os.path.basename(self.sysfs.link(place + "/physfn"))
             raise FleetError("{0} is itself a virtual function, of {1}. Name that one.".format(address, above))
@@ -78,39 +58,21 @@ class Host:
         )
 
     def _virtual(self, address: str) -> VirtualFunction:
-        interfaces = tuple(self.sysfs.entries("{0}/{1}/net".format(_DEVICES, address)))
+        interfaces = tuple(self.sysfs.entries("{0}/{1}/net".format(DEVICES, address)))
         driver = self._driver(address)
         return VirtualFunction(address, driver, interfaces, self._use(address, driver, interfaces))
 
     def _use(self, address: str, driver: str, interfaces: Sequence[str]) -> str:
-        place = "{0}/{1}".format(_DEVICES, address)
+        place = "{0}/{1}".format(DEVICES, address)
         if driver in _HANDED_OUT:
             return "is handed to a guest or a program (driver {0})".format(driver)
         is_ethernet = (self.sysfs.read(place + "/class") or "").startswith(_ETHERNET)
         if driver and is_ethernet and not interfaces and not self.sysfs.entries(place + "/infiniband"):
             return "has its interface in another network namespace, such as a container's"
-        for name in interfaces:
-            above = [os.path.basename(self.sysfs.link("sys/class/net/{0}/{1}".format(name, entry)))
-                     for entry in self.sysfs.entries("sys/class/net/" + name) if entry.startswith("upper_") or entry == "master"]
-            if above:
-                return "carries {0} (by {1})".format(", ".join(sorted(set(above))), name)
-            if self.addresses().get(name):
-                return "has the address {0} ({1})".format(", ".join(self.addresses()[name]), name)
-        return ""
-
-    def addresses(self) -> Mapping[str, List[str]]:
-        """The addresses of each interface that somebody gave it: those that the kernel makes of a MAC are on any that is up."""
-        if self._addresses is None:
-            found: Dict[str, List[str]] = {}
-            for line in self.commands.output(["ip", "-oneline", "address", "show"]).splitlines() if self.commands else ():
-                match = re.match(r"^\d+:\s+([^\s@]+)\S*\s+inet6?\s+(\S+)\s(.*)$", line)
-                if match and "scope link" not in match.group(3):
-                    found.setdefault(match.group(1), []).append(match.group(2))
-            self._addresses = found
-        return self._addresses
+        return next(filter(None, map(self.interfaces.use, interfaces)), "")
 
     def _driver(self, address: str) -> str:
-        return os.path.basename(self.sysfs.link("{0}/{1}/driver".format(_DEVICES, address)))
+        return os.path.basename(self.sysfs.link("{0}/{1}/driver".format(DEVICES, address)))
 
     def found(self) -> Found:
         """What is remembered, and the rules of udev."""
@@ -125,9 +87,10 @@ class Host:
 
     def wishes(self, entries: Sequence[Mapping[str, Any]]) -> List[Wish]:
         """What the entries of the option ``functions`` ask for; raises :class:`FleetError` for one that is named twice."""
-        wishes = [
-            Wish(self.function(self.find(entry["device"])), wanted_count(entry["vfs"], "functions: vfs of {0}".format(entry["device"]))) for entry in entries
-        ]
+        wishes = []
+        for entry in entries:
+            count = wanted_count(entry["vfs"], "functions: vfs of {0}".format(entry["device"]))
+            wishes.append(Wish(self.function(self.interfaces.adapter(entry["device"])), count))
         addresses = [wish.function.address for wish in wishes]
         for wish in wishes:
             if addresses.count(wish.function.address) > 1:
@@ -137,9 +100,9 @@ class Host:
     def remembered(self, found: Found, entries: Optional[Sequence[Mapping[str, Any]]]) -> List[PhysicalFunction]:
         """The functions to give back: those of the entries, or all that are remembered. An adapter that was taken out has nothing to give back."""
         if entries is not None:
-            addresses = sorted({self.find(entry["device"]) for entry in entries})
+            addresses = sorted({self.interfaces.adapter(entry["device"]) for entry in entries})
         else:
-            addresses = sorted(address for address in found.kept if self.sysfs.exists("{0}/{1}".format(_DEVICES, address)))
+            addresses = sorted(address for address in found.kept if self.sysfs.exists("{0}/{1}".format(DEVICES, address)))
         return [self.function(address) for address in addresses]
 
     # -- acting ------------------------------------------------------------------------------------------------------------------------
@@ -162,7 +125,7 @@ class Host:
         self._remember(change.kept_after)
 
     def _set(self, step: Step) -> None:
-        place = "{0}/{1}/sriov_numvfs".format(_DEVICES, step.function.address)
+        place = "{0}/{1}/sriov_numvfs".format(DEVICES, step.function.address)
         # The interface of a virtual function that is still being renamed would be taken away under udev's hands.
         self._settle()
         for number in (0, step.after) if self.sysfs.number(place, 0) else (step.after,):
