@@ -64,7 +64,7 @@ _value:
     - C(tiers), C(leaves), C(cores), C(nodes_per_leaf), C(uplinks_per_leaf), C(most_nodes) that such a fabric holds, C(node_oversubscription),
       C(leaf_oversubscription), and C(cables) with C(source), C(source_port), C(target) and C(target_port).
     - C(hcas) if O(topology) is given, with C(hcas) to cable, C(equivalent) choices, and C(affinity) from each GPU to its HCA, C(across) the PCIe
-      V(switch), the V(node) or the link between the CPUs (V(cpu)).
+      V(switch), the V(node) or the link between the CPUs (V(cpu)), with the C(node) and C(cpus) next to the GPU, which are those that Slurm gets.
     - C(warnings) are sentences.
   type: dict
 """

@@ -136,6 +136,14 @@ ansible_facts:
           description: The same as RV(topology).
           returned: success
           type: dict
+        affinity:
+          description: >-
+            Of each GPU, by index, its NUMA C(node), the C(cpus) there, the C(hca) by index that its traffic should take (none if the host has none), and what
+            lies between, C(across) the PCIe V(switch), the V(node), the link between the CPUs (V(cpu)), or V(unknown) where the firmware names no node.
+          returned: success
+          type: list
+          elements: dict
+          sample: [{gpu: 0, node: 0, cpus: "0-19,40-59", hca: 0, across: switch}]
         drives:
           description: The drives by kernel name. What they carry is not told.
           returned: success

@@ -10,6 +10,7 @@ import re
 from typing import Any, Dict, Hashable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from ..host import cpuset
+from ..host.affinity import near_cpus
 from ..host.errors import FleetError
 from ..host.model import Cpu, Device
 from ..host.topology import Topology
@@ -167,7 +168,7 @@ def slurm_sockets(topology: Topology, numa_node_as_socket: bool = False) -> List
 
 def _cores_near(gpu: Device, topology: Topology, cores: List[Tuple[int, ...]], sockets: List[List[int]]) -> str:
     """The logical cores of all of Slurm's sockets on the GPU's NUMA node, whole sockets as gres.conf(5) wants them; empty if nothing is near."""
-    near = topology.cpus_of_node(gpu.node)
+    near = near_cpus(topology, gpu)
     return cpuset.show(index for members in sockets if any(cores[inside][0] in near for inside in members) for index in members)
 
 

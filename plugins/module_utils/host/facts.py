@@ -4,6 +4,7 @@
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from . import dgx
+from .affinity import affinities
 from .dgx import Dmi, Platform
 from .drives import Drive, read_drives
 from .hugetlbfs import read_mounts
@@ -40,6 +41,7 @@ class Facts(NamedTuple):
             "product": self.dmi.product,
             "serial": self.dmi.serial,
             "topology": self.topology.to_dict(),
+            "affinity": [one.to_dict() for one in affinities(self.topology)],
             "drives": [dict(drive._asdict()) for drive in self.drives],
             "kernel_release": self.kernel_release,
             "kernel_cmdline": self.kernel_cmdline,

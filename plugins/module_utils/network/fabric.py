@@ -7,6 +7,7 @@ Section 8.1.1 of the Best Practices for DGX, for any number of ports, links and 
 import itertools
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from ..host.affinity import Affinity, affinities
 from ..host.errors import FleetError
 from ..host.topology import Device, Topology
 
@@ -14,14 +15,6 @@ from ..host.topology import Device, Topology
 LEAF_PORTS, CORE_PORTS = 36, 648
 #: A DGX-1 has four EDR HCAs (section 8.1).
 LINKS = 4
-
-
-class Affinity(NamedTuple):
-    """The cabled HCA that a GPU should use, and what lies between them: switch (nothing else), node (the host bridge) or cpu (the link of the CPUs)."""
-
-    gpu: int
-    hca: int
-    across: str
 
 
 class HcaChoice(NamedTuple):
@@ -38,7 +31,7 @@ class HcaChoice(NamedTuple):
             "hcas": list(self.hcas),
             "names": list(self.names),
             "equivalent": [list(indices) for indices in self.equivalent],
-            "affinity": [dict(one._asdict()) for one in self.affinity],
+            "affinity": [one.to_dict() for one in self.affinity],
             "warnings": list(self.warnings),
         }
 
@@ -85,12 +78,12 @@ def choose_hcas(topology: Topology, links: int) -> HcaChoice:
         raise FleetError("{0} links are asked for, but this host has {1} HCA{2}.".format(links, len(hcas), "" if len(hcas) == 1 else "s"))
     ranked: Dict[Tuple[int, int], List[Tuple[int, ...]]] = {}
     for chosen in _spread(hcas, links):
-        near = [_nearest(gpu, chosen) for gpu in topology.gpus]
+        near = affinities(topology, chosen)
         badness = (sum(1 for one in near if one.across == "cpu"), -sum(1 for one in near if one.across == "switch"))
         ranked.setdefault(badness, []).append(tuple(device.index for device in chosen))
     best = sorted(ranked[min(ranked)])
     cabled = [device for device in hcas if device.index in best[0]]
-    affinity = tuple(_nearest(gpu, cabled) for gpu in topology.gpus)
+    affinity = tuple(affinities(topology, cabled))
     far = [one.gpu for one in affinity if one.across == "cpu"]
     warnings = []
     if far:
@@ -113,16 +106,6 @@ def _spread(hcas: Sequence[Device], links: int) -> Iterator[Tuple[Device, ...]]:
         if all(share <= len(by_node[node]) for node, share in zip(nodes, shares)):
             for parts in itertools.product(*(itertools.combinations(by_node[node], share) for node, share in zip(nodes, shares))):
                 yield tuple(sorted((device for part in parts for device in part), key=lambda device: device.index))
-
-
-def _nearest(gpu: Device, hcas: Sequence[Device]) -> Affinity:
-    def distance(hca: Device) -> Tuple[int, int]:
-        if hca.switch is not None and hca.switch == gpu.switch:
-            return 0, hca.index
-        return (1 if hca.node == gpu.node else 2), hca.index
-
-    hca = min(hcas, key=distance)
-    return Affinity(gpu.index, hca.index, ("switch", "node", "cpu")[distance(hca)[0]])
 
 
 def plan(
