@@ -103,10 +103,15 @@ def root(tmp_path):
     return tmp_path
 
 
+class Installed(Host):
+    """A host that has mlxconfig."""
+
+    def _program(self):
+        return "mlxconfig"
+
+
 def host(root, firmware):
-    there = Host(Sysfs(str(root)), firmware)
-    there._program = lambda: "mlxconfig"
-    return there
+    return Installed(Sysfs(str(root)), firmware)
 
 
 def ask(root, firmware, *ports, **more):
