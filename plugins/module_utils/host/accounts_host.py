@@ -8,9 +8,10 @@ import contextlib
 import copy
 import json
 import os
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, ContextManager, Dict, List, Mapping, NamedTuple, Sequence
 
 from .accounts import Accounts, Change, Shadow, Step, User, UserWish, Wishes, decide, parse
+from .as_user import as_user
 from .commands import Commands
 from .errors import FleetError
 from .files import BACKUPS, Diff, read_text, remove, write_atomic
@@ -244,19 +245,6 @@ def _key_file(home: str, host: Host) -> str:
     return host.path(os.path.join(home, ".ssh", "authorized_keys"))
 
 
-@contextlib.contextmanager
-def _as_user(uid: int, gid: int, host: Host) -> Iterator[None]:
-    """What is done here is done with a user's rights and no more."""
-    if os.geteuid() != 0 or host.root != "/":
-        yield
-        return
-    before: Tuple[List[int], int, int] = (os.getgroups(), os.getegid(), os.geteuid())
-    os.setgroups([gid])
-    os.setegid(gid)
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(before[2])
-        os.setegid(before[1])
-        os.setgroups(before[0])
+def _as_user(uid: int, gid: int, host: Host) -> ContextManager[object]:
+    """Below another root than the host's own, a test plays the users."""
+    return as_user(uid, gid) if host.root == "/" else contextlib.ExitStack()
