@@ -31,12 +31,11 @@ def listening(port):
 
 tunnel = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 try:
-    # PuTTY asks whether the keys of the two servers are those they should be.
-    tunnel.stdin.write(b"y\ny\n")
-    tunnel.stdin.flush()
     limit = time.monotonic() + 30
     while not listening(ports[-1]) and tunnel.poll() is None and time.monotonic() < limit:
-        time.sleep(0.2)
+        # PuTTY asks for each of the two servers whether its key is right, and takes one line for an answer.
+        os.write(tunnel.stdin.fileno(), b"y\n")
+        time.sleep(1)
     if tunnel.poll() is not None:
         sys.exit(tunnel.stdout.read().decode())
     print(" ".join(answer(port) for port in ports))

@@ -224,8 +224,9 @@ def ssh_config(tunnels: Plan, user: User) -> str:
         lines += ["", "Host " + tunnels.alias(node), "    HostName " + node.address, "    Port {0}".format(node.port), "    User " + user.login]
         if jump and node.address != jump.address:
             lines.append("    ProxyJump {0}jump".format(tunnels.prefix))
-        lines += ["    LocalForward localhost:{0} {1}".format(near, _join(address, far)) for near, address, far in tunnels.forwards(user)]
-        # Without the first, a port that is taken is a line of warning, and the browser shows somebody else's page.
+        # Not localhost, which has two addresses on most machines: ssh is content with one of them, though the other may be somebody else's page.
+        lines += ["    LocalForward 127.0.0.1:{0} {1}".format(near, _join(address, far)) for near, address, far in tunnels.forwards(user)]
+        # Without the first, a port that is taken is no more than a line of warning.
         lines += ["    ExitOnForwardFailure yes", "    ServerAliveInterval 60"]
     return "\n".join(lines) + "\n"
 

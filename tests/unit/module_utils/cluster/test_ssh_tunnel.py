@@ -104,7 +104,7 @@ def test_ssh_is_told_the_way_through_the_head_node_and_not_for_the_head_node_its
     tunnels = plan([{"name": "alice", "login": "al", "slot": 4}], nodes, jump=HEAD)
     blocks = {block.split("\n")[0]: block for block in ssh_config(tunnels, tunnels.users[0]).split("\nHost ")[1:]}
     assert blocks["tunnel-jump"].splitlines()[1:] == ["    HostName head.example.com", "    Port 2222", "    User al"]
-    assert "    ProxyJump tunnel-jump\n    LocalForward localhost:5004 localhost:5004\n" in blocks["tunnel-dgx01"]
+    assert "    ProxyJump tunnel-jump\n    LocalForward 127.0.0.1:5004 localhost:5004\n" in blocks["tunnel-dgx01"]
     assert "ProxyJump" not in blocks["tunnel-head01"]
     assert "    ExitOnForwardFailure yes\n" in blocks["tunnel-head01"]
 
@@ -112,7 +112,7 @@ def test_ssh_is_told_the_way_through_the_head_node_and_not_for_the_head_node_its
 def test_an_ipv6_address_is_written_as_each_reads_it():
     tunnels = plan(["alice"], [{"name": "dgx01", "address": "2001:db8::1"}], [{"name": "web", "port": 8888, "local_port": 9999, "address": "::1"}])
     assert "    HostName 2001:db8::1\n" in ssh_config(tunnels, tunnels.users[0])
-    assert "    LocalForward localhost:9999 [::1]:8888\n" in ssh_config(tunnels, tunnels.users[0])
+    assert "    LocalForward 127.0.0.1:9999 [::1]:8888\n" in ssh_config(tunnels, tunnels.users[0])
     assert '"PortForwardings"="L9999=[::1]:8888"\r\n' in putty_sessions(tunnels, tunnels.users[0])
 
 
