@@ -4,7 +4,7 @@
 CORPUS=${DGXOPS_CORPUS:-$CACHE/corpus}
 export DGXOPS_CORPUS=$CORPUS
 
-# need_corpus PACKAGE...: the content of the package's tests/ directory in $CORPUS/PACKAGE.
+# need_corpus PACKAGE...: the content of the package's tests/ directory in $CORPUS/PACKAGE; netplan's examples are what is wanted of netplan.io.
 need_corpus() {
   local package
   need_packages bzip2 xz-utils
@@ -14,7 +14,8 @@ need_corpus() {
 }
 
 fetch_corpus() {
-  local package=$1 apt=$CACHE/apt-source work=$CACHE/apt-source/$1
+  local package=$1 apt=$CACHE/apt-source work=$CACHE/apt-source/$1 folder=tests
+  [ "$package" != netplan.io ] || folder=examples
   [ ! -e "$CORPUS/$package/.complete" ] || return 0
   say "fetching the test data of $package"
   rm -rf "$work" "${CORPUS:?}/$package"
@@ -32,7 +33,7 @@ fetch_corpus() {
     die "the source package $package could not be fetched. The whole log is in $LOGS/corpus.log."
   }
   tar -x --file "$(find "$work" -name '*.orig.tar.*' ! -name '*.asc' -print -quit)" --directory "$CORPUS/$package" \
-    --strip-components=2 --no-same-owner --wildcards --no-wildcards-match-slash '*/tests'
+    --strip-components=2 --no-same-owner --wildcards --no-wildcards-match-slash "*/$folder"
   unpack_trees "$CORPUS/$package"
   rm -rf "$work"
   touch "$CORPUS/$package/.complete"

@@ -1,0 +1,128 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""netplan's documents: several files as one, and what is written."""
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
+from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan import Document, in_force, merged, spoken_to_values, written
+from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_change import Text
+from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_host import documents, parse_yaml
+from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_links import meant, parse_links
+
+from .lab_netplan import LINKS
+
+# Taken on a Debian 12 machine (iproute2 6.1, QEMU virtio NIC in a bridge), 2026-11-23, and shortened.
+IP_ANSWER = """[{"ifname":"lo","flags":["LOOPBACK","UP"],"mtu":65536,"max_mtu":0,"address":"00:00:00:00:00:00",
+"addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8}]},{},
+{"ifname":"enp0s3","flags":["BROADCAST","UP"],"mtu":9000,"max_mtu":9000,"master":"br0","address":"52:54:00:d6:01:00","addr_info":[]},
+{"ifname":"br0","flags":["UP"],"mtu":9000,"linkinfo":{"info_kind":"bridge","info_data":{}},"address":"f6:fa:0d:a6:2a:6d",
+"addr_info":[{"family":"inet","local":"10.9.0.1","prefixlen":24}]}]"""
+
+
+def test_a_later_file_adds_to_lists_and_replaces_single_values():
+    first = Document("/etc/netplan/50-a.yaml", {"ethernets": {"enp1": {"dhcp4": "true", "addresses": ["10.0.0.1/24"], "nameservers": {"search": ["a"]}}}})
+    second = Document("/etc/netplan/60-b.yaml", {"ethernets": {"enp1": {"dhcp4": "false", "addresses": ["10.1.0.1/24"], "nameservers": {"search": ["b"]}}}})
+    one = merged([first, second])["enp1"]
+    assert (one.dhcp, one.addresses, one.files) == (False, ("10.0.0.1/24", "10.1.0.1/24"), (first.path, second.path))
+    assert one.settings["nameservers"]["search"] == ["a", "b"]
+
+
+def test_a_file_in_run_hides_one_of_the_same_name_in_etc_and_that_one_in_lib():
+    places = [("lib", "a.yaml"), ("etc", "a.yaml"), ("run", "b.yaml"), ("etc", "b.yaml")]
+    documents = [Document("/{0}/netplan/{1}".format(place, name), {}) for place, name in places]
+    assert [document.path for document in in_force(documents)] == ["/etc/netplan/a.yaml", "/run/netplan/b.yaml"]
+
+
+def test_a_name_that_is_two_things_is_refused_with_both_places():
+    documents = [Document("/etc/netplan/a.yaml", {"ethernets": {"br0": {}}}), Document("/etc/netplan/b.yaml", {"bridges": {"br0": {}}})]
+    with pytest.raises(FleetError, match="br0 is one of the ethernets in /etc/netplan/a.yaml and one of the bridges in /etc/netplan/b.yaml"):
+        merged(documents)
+
+
+def test_what_is_written_is_the_same_whatever_the_order_it_was_said_in():
+    left = {"bridges": {"br1": {}, "br0": {"mtu": 9000, "addresses": ["10.0.0.1/24"]}}, "bonds": {"bond0": {"interfaces": ["a", "b"]}}}
+    right = {"bonds": {"bond0": {"interfaces": ["a", "b"]}}, "bridges": {"br0": {"addresses": ["10.0.0.1/24"], "mtu": 9000}, "br1": {}}}
+    assert written(left) == written(right)
+
+
+def test_templates_make_text_of_everything_and_the_file_is_the_same():
+    assert spoken_to_values({"mtu": "9000", "dhcp4": "True", "id": "7"}) == {"mtu": 9000, "dhcp4": True, "id": 7}
+
+
+TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp"), blacklist_characters=u"\ufeff\x85\ufffe\uffff"), max_size=12)
+SCALARS = st.one_of(TEXTS, st.integers(0, 9999), st.booleans())
+VALUES = st.one_of(SCALARS, st.lists(SCALARS, max_size=3), st.dictionaries(TEXTS.filter(bool), SCALARS, max_size=3))
+SETTINGS = st.dictionaries(TEXTS.filter(bool), VALUES, max_size=4)
+
+
+def _as_text(value):
+    if isinstance(value, dict):
+        return {str(key): _as_text(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_as_text(entry) for entry in value]
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@settings(deadline=None, max_examples=40)  # a Python without PyYAML starts another for each
+@given(st.dictionaries(TEXTS.filter(bool), SETTINGS, min_size=1, max_size=3))
+def test_what_is_written_is_read_back_as_it_was_meant(entries):
+    found = parse_yaml({"a": written({"ethernets": entries})}, Commands())
+    assert found["a"]["network"]["ethernets"] == _as_text(entries)
+
+
+def test_routes_and_flow_lists_are_read_back_too():
+    network = {"ethernets": {"enp1": {"routes": [{"to": "default", "via": "fe80::1"}, {"to": "10.0.0.0/8", "via": "10.0.0.1", "on-link": True}]}}}
+    found = parse_yaml({"/etc/netplan/a.yaml": written(network)}, Commands())
+    assert found["/etc/netplan/a.yaml"]["network"]["ethernets"] == json.loads(json.dumps(_as_text(network["ethernets"])))
+
+
+def test_a_mac_address_in_a_file_is_no_number():
+    assert parse_yaml({"a": "macaddress: 52:54:00:12:34:56"}, Commands()) == {"a": {"macaddress": "52:54:00:12:34:56"}}
+
+
+def test_a_file_that_is_no_yaml_is_named():
+    with pytest.raises(FleetError, match="/etc/netplan/a.yaml cannot be read as YAML"):
+        parse_yaml({"/etc/netplan/a.yaml": "network: {"}, Commands())
+
+
+@pytest.mark.parametrize("text", ["just words", "network: [1]", "- network"])
+def test_a_file_without_settings_is_named(text):
+    with pytest.raises(FleetError, match="/etc/netplan/a.yaml has no settings below"):
+        documents({"/etc/netplan/a.yaml": Text(text)}, Commands())
+
+
+def test_an_empty_file_says_nothing():
+    assert documents({"/etc/netplan/a.yaml": Text("# nothing\n")}, Commands()) == [Document("/etc/netplan/a.yaml", {})]
+
+
+def test_links_are_read_with_what_lies_on_them(tmp_path):
+    (tmp_path / "class/net/enp0s3/device").mkdir(parents=True)
+    (tmp_path / "class/net/enp0s3/device/sriov_totalvfs").write_text("7\n")
+    links = parse_links(IP_ANSWER, str(tmp_path))
+    assert (links["enp0s3"].master, links["enp0s3"].mtu, links["enp0s3"].max_vfs) == ("br0", 9000, 7)
+    assert (links["br0"].kind, links["br0"].addresses) == ("bridge", ("10.9.0.1/24",))
+
+
+def test_an_iproute2_without_json_is_told():
+    with pytest.raises(FleetError, match=r"iproute2 4\.15 or newer"):
+        parse_links("1: lo: <LOOPBACK>")
+
+
+@pytest.mark.parametrize("settings, names", [
+    ({}, []),
+    ({"match": {"name": "enp*"}}, ["enp1", "enp2"]),
+    ({"match": {"macaddress": "52:54:00:D6:01:01"}}, ["enp2"]),
+    ({"match": {"macaddress": "52:54:00:d6:01:01"}, "set-name": "lan0"}, ["lan0"]),
+    ({"match": {"driver": "mlx*", "name": "enp1"}}, ["enp1"]),
+    ({"match": {"driver": ["igb", "e1000"]}}, ["mgmt0"]),
+    ({"match": {}}, ["enp1", "enp2", "mgmt0"]),
+    ({"match": {"name": "eno*"}}, []),
+])
+def test_a_match_means_adapters_of_this_host(settings, names):
+    one = merged([Document("/etc/netplan/a.yaml", {"ethernets": {"ports": settings}})])["ports"]
+    assert meant(one, LINKS) == names
