@@ -204,11 +204,10 @@ def _block(value: Mapping[str, Any], depth: int) -> Iterator[str]:
         if isinstance(entry, Mapping):
             if entry:
                 yield "{0}{1}:".format(indent, _scalar(key))
-                for line in _block(entry, depth + 1):
-                    yield line
+                yield from _block(entry, depth + 1)
             else:
                 yield "{0}{1}: {{}}".format(indent, _scalar(key))
-        elif isinstance(entry, (list, tuple)) and any([isinstance(part, Mapping) for part in entry]):
+        elif isinstance(entry, (list, tuple)) and any(isinstance(part, Mapping) for part in entry):
             yield "{0}{1}:".format(indent, _scalar(key))
             for part in entry:
                 if not isinstance(part, Mapping):
@@ -216,8 +215,7 @@ def _block(value: Mapping[str, Any], depth: int) -> Iterator[str]:
                     continue
                 lines = list(_block(part, depth + 1))
                 yield "{0}- {1}".format(indent, lines[0].strip() if lines else "{}")
-                for line in lines[1:]:
-                    yield line
+                yield from lines[1:]
         elif isinstance(entry, (list, tuple)):
             yield "{0}{1}: [{2}]".format(indent, _scalar(key), ", ".join(_scalar(part) for part in entry))
         else:

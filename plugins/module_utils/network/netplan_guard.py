@@ -200,7 +200,7 @@ def _lacks_link(one: Definition, master: str, name: str, links: Links) -> List[s
     if one.mtu is not None and link.mtu != one.mtu:
         told.append("{0} has the MTU {1} and not {2}".format(name, link.mtu, one.mtu))
     told += ["{0} does not have the address {1}".format(name, address) for address in one.addresses if spelled_alike(address) not in there]
-    if truth(one.settings.get("dhcp4")) and not any([":" not in address for address in link.addresses]):
+    if truth(one.settings.get("dhcp4")) and not any(":" not in address for address in link.addresses):
         told.append("{0} has got no address by DHCP".format(name))
     count = number(one.settings.get("virtual-function-count"))
     if count is not None and link.vfs != count:

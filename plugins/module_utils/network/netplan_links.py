@@ -86,7 +86,7 @@ def _matches(match: Mapping[str, Any], link: Link, renamed: Optional[Any]) -> bo
         return False
     if driver is not None:
         patterns = texts(driver) if isinstance(driver, (list, tuple)) else str(driver).split()
-        if not any([fnmatch.fnmatchcase(link.driver, pattern) for pattern in patterns]):
+        if not any(fnmatch.fnmatchcase(link.driver, pattern) for pattern in patterns):
             return False
     if name is not None:
         return link.name == renamed or fnmatch.fnmatchcase(link.name, str(name))

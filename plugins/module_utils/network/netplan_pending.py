@@ -109,7 +109,7 @@ def settle(place: Place) -> Optional[Record]:
     record = load(place)
     if record is None or record.get("state") != "written":
         return record
-    if all([_same(path, copy and os.path.join(place.directory, COPIES, copy)) for path, copy in record["files"].items()]):
+    if all(_same(path, copy and os.path.join(place.directory, COPIES, copy)) for path, copy in record["files"].items()):
         forget(place)
         discard(record["kept"])
         return None

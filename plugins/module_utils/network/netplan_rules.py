@@ -218,11 +218,10 @@ def _mtu(network: Network) -> Iterator[str]:
             lower = network.definitions.get(lower_name)
             if lower is None or not network.concern(upper.name, lower_name):
                 continue
-            for sentence in _mtu_pair(upper, lower, network):
-                yield sentence
+            yield from _mtu_pair(upper, lower)
 
 
-def _mtu_pair(upper: Definition, lower: Definition, network: Network) -> Iterator[str]:
+def _mtu_pair(upper: Definition, lower: Definition) -> Iterator[str]:
     high, low = upper.mtu, lower.mtu
     if upper.mtu is None and upper.kind == "vlans":
         return  # takes that of the interface below it
@@ -333,7 +332,7 @@ def _route(one: Definition, route: Route, subnets: Sequence[Union[ipaddress.IPv4
     if version and version != gateway.version:
         return version, "A route of {0} leads to {1}, by way of {2}: not the same kind of IP.".format(one.name, route.to, route.via)
     same = [subnet for subnet in subnets if subnet.version == gateway.version]
-    reached = any([gateway in subnet for subnet in same])
+    reached = any(gateway in subnet for subnet in same)
     dynamic = truth(one.settings.get("dhcp{0}".format(gateway.version)))
     if not (reached or dynamic or route.on_link or gateway.is_link_local or (gateway.version == 6 and not same)):
         return gateway.version, "{0} has a route by {1}, which is in none of its subnets ({2}). It could not be reached.".format(
