@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set
 from ..host.errors import FleetError
 from ..host.files import Diff
 from .netplan import HEADER, KINDS, Definition, Definitions, Document, base, in_force, listed, merged, number, spoken_to_values, written
-from .netplan_links import Links
+from .netplan_links import Links, meant, owners
 from .netplan_rules import Network, problems
 
 PLACE = "/etc/netplan/"
@@ -59,13 +59,14 @@ class Wish(NamedTuple):
 
 class Found(NamedTuple):
     """A host as it is. ``files`` are all that netplan reads, by path; ``documents`` what they say; ``kept`` those set aside by an earlier run, by name,
-    and ``kept_documents`` what these say."""
+    and ``kept_documents`` what these say. ``ifupdown``: interfaces that the older system configures, and where."""
 
     files: Mapping[str, Text]
     documents: Sequence[Document]
     kept: Mapping[str, Text]
     kept_documents: Sequence[Document]
     links: Links
+    ifupdown: Mapping[str, str] = {}
 
 
 class Plan(NamedTuple):
@@ -235,6 +236,9 @@ def _check_lists(kind: str, name: Any, settings: Mapping[str, Any]) -> None:
     for key in ("nameservers", "parameters", "match"):
         if key in settings and not isinstance(settings[key], Mapping):
             raise FleetError("{0}.{1} is {2!r}. Settings by name are expected.".format(place, key, settings[key]))
+    for key, value in sorted((settings.get("nameservers") or {}).items()):
+        if not isinstance(value, (list, tuple)):
+            raise FleetError("{0}.nameservers.{1} is {2!r}. A list is expected: [{2}].".format(place, key, value))
     for entry in settings.get("routes", []):
         if not isinstance(entry, Mapping):
             raise FleetError("{0}.routes has {1!r}. {{to: …, via: …}} is expected.".format(place, entry))
@@ -302,10 +306,25 @@ def _refuse(wish: Wish, others: Sequence[Document], own: Mapping[str, Any], foun
     mine = Document(wish.path, own)
     together = merged(in_force(list(others) + [mine]))
     ours: Set[str] = {name for entries in own.values() for name in entries}
-    told = _overruled(mine, others) + problems(Network(together, found.links, ours))
+    told = _overruled(mine, others) + _older(together, ours, found) + problems(Network(together, _staying(together, found), ours))
     if told:
         raise FleetError("Nothing was changed, since this network cannot be: {0}".format(" ".join(
             told if len(told) == 1 else ["({0}) {1}".format(position, sentence) for position, sentence in enumerate(told, 1)])), problems=told)
+
+
+def _staying(together: Definitions, found: Found) -> Links:
+    """The host's links without those that only the old files speak of, and that have their addresses from there."""
+    before = merged(in_force(found.documents))
+    left, kept = owners(before, found.links), owners(together, found.links)
+    leaving = {name for name in left if name not in kept} | {name for name, one in before.items() if one.virtual and name not in together}
+    return {name: link for name, link in found.links.items() if name not in leaving}
+
+
+def _older(together: Definitions, ours: Set[str], found: Found) -> List[str]:
+    """Images that were upgraded from older releases may still have ifupdown at work."""
+    names = {link for name in ours for link in meant(together[name], found.links)} | {name for name in ours if together[name].virtual}
+    return ["{0} is configured by ifupdown too, in {1}. Two systems would set it up, each in its own way. Take it out there first.".format(
+        name, found.ifupdown[name]) for name in sorted(names) if name in found.ifupdown]
 
 
 def _overruled(mine: Document, others: Sequence[Document]) -> List[str]:

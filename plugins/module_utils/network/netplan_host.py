@@ -3,6 +3,7 @@
 """Reads a host's netplan files, tries a change on a copy of them, and makes it; what is to be changed is decided in :mod:`netplan_change`."""
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -65,8 +66,21 @@ def read(wish: Wish, host: Host) -> Found:
             kept[name] = _text(os.path.join(folder, name))
     return Found(
         files, documents(files, host.commands), kept,
-        documents({PLACE + name: text for name, text in kept.items()}, host.commands), read_links(host.commands, host.sysfs),
+        documents({PLACE + name: text for name, text in kept.items()}, host.commands), read_links(host.commands, host.sysfs), read_ifupdown(host),
     )
+
+
+def read_ifupdown(host: Host) -> Dict[str, str]:
+    """The interfaces that interfaces(5) speaks of, and where."""
+    folder = host.path("/etc/network/interfaces.d")
+    paths = ["/etc/network/interfaces"] + ["/etc/network/interfaces.d/" + name for name in sorted(os.listdir(folder) if os.path.isdir(folder) else [])]
+    answer: Dict[str, str] = {}
+    for path in paths:
+        text = read_text(host.path(path)) if os.path.isfile(host.path(path)) else None
+        for name in re.findall(r"^[ \t]*iface[ \t]+(\S+)", text or "", re.MULTILINE):
+            if name != "lo":
+                answer.setdefault(name, path)
+    return answer
 
 
 def read_files(host: Host) -> Dict[str, Text]:

@@ -363,6 +363,13 @@ def test_another_bond_mode_means_another_bond(host):
     assert "ip link delete dev bond0" in confirmed(host, APPLIED)
 
 
+def test_a_bridge_may_get_another_name_and_keep_its_address(host):
+    written(host)
+    confirmed(host, APPLIED)
+    assert written(host, {"bonds": {"bond0": BOND}, "bridges": {"br9": dict(BRIDGE, mtu=9000)}})
+    assert (look(host).created, look(host).removed) == (["br9"], ["br0"])
+
+
 def test_a_bridge_with_running_guests_is_not_taken_away_without_consent(host):
     written(host)
     confirmed(host, APPLIED)

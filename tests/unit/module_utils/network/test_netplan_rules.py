@@ -2,10 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Every refusal of a network that netplan would take and that could not work, and what is not refused."""
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan import HEADER
-from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_change import decide
+from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_change import Found, decide
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_host import read
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_links import Link
 
@@ -123,6 +125,7 @@ def test_is_refused(tmp_path, network, said):
     ({"bridges": {"br0": {"interfaces": "enp1"}}}, r"A list is expected: \[enp1\]"),
     ({"ethernets": {"enp1": {"routes": ["default"]}}}, r"\{to: …, via: …\} is expected"),
     ({"ethernets": {"enp1": {"nameservers": ["10.0.0.1"]}}}, r"nameservers is .* Settings by name are expected"),
+    ({"ethernets": {"enp1": {"nameservers": {"addresses": "10.0.0.1"}}}}, r"nameservers.addresses is '10.0.0.1'. A list is expected"),
     ({"ethernets": {"enp1": {"auth": {"password": "x"}}}}, r"enp1 has auth, which holds a password"),
 ])
 def test_what_cannot_be_netplans_is_refused_without_a_host(network, said):
@@ -165,6 +168,28 @@ def test_a_subnet_that_libvirt_has_is_refused(tmp_path):
     links = dict(LINKS, virbr0=Link("virbr0", kind="bridge", addresses=("192.168.122.1/24",)))
     with pytest.raises(FleetError, match=r"virbr0 \(192.168.122.1/24\) .* are in the same subnet|are in the same subnet"):
         decided(tmp_path, eth(addresses=["192.168.122.7/24"]), links=links)
+
+
+KEYS = st.sampled_from(["addresses", "routes", "interfaces", "mtu", "dhcp4", "parameters", "nameservers", "match", "set-name", "link", "id", "macaddress",
+                        "optional", "virtual-function-count", "gateway4"])
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-1, 70000), st.sampled_from(["enp1", "bond0", "br0", "802.3ad", "10.0.2.15/24", "fe80::1/64", "", "x y"])),
+    lambda deeper: st.one_of(st.lists(deeper, max_size=3), st.dictionaries(
+        st.sampled_from(["mode", "to", "via", "addresses", "search", "name", "macaddress", "driver", "primary", "10.1.1.1/24"]), deeper, max_size=3)),
+    max_leaves=4)
+SETTINGS = st.one_of(VALUES, st.dictionaries(KEYS, VALUES, max_size=4))
+INTERFACES = st.one_of(VALUES, st.dictionaries(st.sampled_from(["enp1", "enp2", "bond0", "br0", "v5"]), SETTINGS, max_size=3))
+ANYTHING = st.dictionaries(st.sampled_from(["ethernets", "bonds", "bridges", "vlans", "version"]), INTERFACES, max_size=3)
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@given(ANYTHING)
+def test_whatever_is_written_there_is_taken_or_refused_in_words(network):
+    try:
+        asked = wish(network)
+        decide(asked, Found({}, [], {}, [], LINKS))
+    except FleetError as refusal:
+        assert refusal.message
 
 
 class TestOtherFiles:
@@ -215,6 +240,14 @@ class TestOtherFiles:
     def test_a_file_to_replace_that_is_not_there_is_told(self, tmp_path):
         with pytest.raises(FleetError, match="there is no /etc/netplan/50-cloud-init.yaml.* has 50-installer.yaml"):
             decided(tmp_path, eth(dhcp4=True), replaces=["50-cloud-init.yaml"])
+
+    def test_what_ifupdown_configures_is_not_configured_twice(self, tmp_path):
+        (tmp_path / "etc/network/interfaces.d").mkdir(parents=True)
+        (tmp_path / "etc/network/interfaces").write_text("auto lo\niface lo inet loopback\nsource interfaces.d/*\n")
+        (tmp_path / "etc/network/interfaces.d/em1").write_text("auto enp1\niface enp1 inet static\n  address 10.253.0.50\n")
+        with pytest.raises(FleetError, match="enp1 is configured by ifupdown too, in /etc/network/interfaces.d/em1"):
+            decided(tmp_path, {"bonds": {"bond0": BOND}})
+        assert decided(tmp_path, {"ethernets": {"enp2": {"dhcp4": True}}})
 
     def test_cloud_init_is_warned_about(self, tmp_path):
         files = {"50-cloud-init.yaml": "network: {ethernets: {enp1: {dhcp4: true}}}"}
