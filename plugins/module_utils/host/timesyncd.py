@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from .errors import FleetError
 from .files import BACKUPS, Diff
+from .units import Unit
 
 SERVICE = "systemd-timesyncd.service"
 PACKAGE = "systemd-timesyncd"
@@ -43,18 +44,6 @@ OPTIONS = (
     Option("connection_retry_s", "ConnectionRetrySec", 1, 248),
     Option("save_interval_s", "SaveIntervalSec", 0, 250),
 )
-
-
-class Unit(NamedTuple):
-    """How a unit stands: ``enabled``, ``disabled``, ``masked`` or what else systemd calls it, and whether it runs."""
-
-    enablement: str
-    active: bool
-
-    @property
-    def in_charge(self) -> bool:
-        """Whether it sets the clock, now or after the next boot. A removed package leaves a script in /etc/init.d, which systemd calls ``generated``."""
-        return self.active or self.enablement in ("enabled", "enabled-runtime")
 
 
 class Zone(NamedTuple):

@@ -3,17 +3,15 @@
 """Reads how a host keeps its time, and changes it; what is to be changed is decided in :mod:`timesyncd`."""
 import json
 import os
-import re
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Mapping, Optional, Tuple
 
+from . import apt
 from .commands import Commands
 from .errors import FleetError
 from .files import read_text, remove, write_atomic
-from .timesyncd import DROP_IN, OTHER_PACKAGES, OTHER_UNITS, PACKAGE, RECORD, SERVICE, Change, Found, State, Unit, Wish, Zone, parse_record
-
-_PROPERTIES = "--property=Id,LoadState,UnitFileState,ActiveState"
-_APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--yes", "--no-install-recommends", "--option=Dpkg::Options::=--force-confold")
-_APT_TIMEOUT = 600
+from .timesyncd import DROP_IN, OTHER_PACKAGES, OTHER_UNITS, PACKAGE, RECORD, SERVICE, Change, Found, State, Wish, Zone, parse_record
+from .units import Unit, bring, why_not
+from .units import read_units as units_of
 
 
 class Host:
@@ -40,21 +38,13 @@ def read(wish: Wish, host: Host) -> Found:
 
 
 def read_units(host: Host) -> Dict[str, Unit]:
-    """The time services that this host has, each under its own name and not under an alias."""
-    text = host.commands.output(("systemctl", "show", _PROPERTIES, SERVICE) + OTHER_UNITS)
-    units = {}
-    for block in text.strip().split("\n\n"):
-        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        if values.get("LoadState") not in ("not-found", None):
-            active = values.get("ActiveState") in ("active", "activating", "reloading")
-            units[values["Id"]] = Unit(values.get("UnitFileState") or values["LoadState"], active)
-    return units
+    """The time services that this host has."""
+    return units_of(host.commands, (SERVICE,) + OTHER_UNITS)
 
 
 def read_packages(host: Host) -> Tuple[str, ...]:
     """Those of the time services' packages that are installed."""
-    result = host.commands.run(("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", PACKAGE) + OTHER_PACKAGES)
-    return tuple(sorted(line.split()[0] for line in result.out.splitlines() if line.split()[1:] == ["installed"]))
+    return apt.installed(host.commands, (PACKAGE,) + OTHER_PACKAGES)
 
 
 def read_zone(host: Host) -> Zone:
@@ -88,19 +78,10 @@ def carry_out(change: Change, host: Host) -> State:
 
 def _change_packages(change: Change, host: Host) -> None:
     if change.install:
-        allowed = set(change.remove)
-        words = _APT + ("install",) + tuple(change.install)
-        trial = host.commands.run(words + ("--simulate",), _APT_TIMEOUT)
-        if trial.rc != 0:  # a host whose package lists were never fetched, or are stale
-            host.commands.output(_APT + ("update",), _APT_TIMEOUT)
-            trial = host.commands.run(words + ("--simulate",), _APT_TIMEOUT)
-        unasked = set(re.findall(r"^Remv (\S+)", trial.out, re.MULTILINE)) - allowed
-        if unasked:
-            raise FleetError("To install {0}, apt would also remove {1}. Nothing was changed; install it by hand, or remove what is in its way.".format(
-                ", ".join(change.install), ", ".join(sorted(unasked))))
-        host.commands.output(words, _APT_TIMEOUT)
+        apt.try_install(host.commands, change.install, change.remove)
+        apt.install(host.commands, change.install)
     if PACKAGE in change.remove:  # the role's own, so with its files; of the others the settings stay
-        host.commands.output(_APT + ("purge", PACKAGE), _APT_TIMEOUT)
+        apt.purge(host.commands, [PACKAGE])
 
 
 def _change_files(change: Change, host: Host) -> None:
@@ -130,46 +111,18 @@ def _change_units(change: Change, host: Host) -> None:
     wanted = sorted(change.after.units.items(), key=lambda entry: entry[1].active)
     try:
         for name, unit in wanted:
-            _bring(host, name, found.get(name), unit, change.restart and name == SERVICE)
+            bring(host.commands, name, found.get(name), unit, change.restart and name == SERVICE)
         now = read_units(host)
         for name, unit in wanted:
             if unit.active and not now.get(name, Unit("", False)).active:
-                raise FleetError(_why_not(host, name))
+                raise FleetError(why_not(host.commands, name))
     except FleetError as error:
         for name, unit in sorted(found.items(), key=lambda entry: entry[1].active):
             try:
-                _bring(host, name, None, unit, False)
+                bring(host.commands, name, None, unit, False)
             except FleetError:
                 pass  # the first failure is the one to tell
         raise FleetError("{0} The services run as before.".format(error.message))
-
-
-def _bring(host: Host, name: str, found: Optional[Unit], wanted: Unit, restart: bool) -> None:
-    if found is None:
-        found = read_units(host).get(name)
-        if found is None:
-            raise FleetError("This host has no {0} any more, which is to be brought back. Install its package and run this again.".format(name))
-    steps: List[Sequence[str]] = []
-    if found.enablement != wanted.enablement:
-        if "masked" in found.enablement:
-            steps.append(("unmask",))
-        verb = {"enabled": "enable", "disabled": "disable", "masked": "mask"}.get(wanted.enablement)
-        if verb:
-            steps.append((verb,))
-    if found.active and not wanted.active:
-        steps.insert(0, ("stop",))
-    elif wanted.active and (restart or not found.active):
-        steps.append(("restart",))
-    for step in steps:
-        host.commands.output(("systemctl",) + tuple(step) + (name,))
-
-
-def _why_not(host: Host, name: str) -> str:
-    """systemd starts nothing, and says so to nobody, if a condition of the unit is not met."""
-    text = host.commands.run(("systemctl", "cat", name)).out
-    conditions = [line for line in text.splitlines() if line.startswith("Condition")]
-    hint = " It starts only if all of this holds: {0}.".format("; ".join(conditions)) if conditions else ""
-    return "{0} did not start; journalctl -u {0} says why.{1}".format(name, hint)
 
 
 def _write_record(host: Host, record: Mapping[str, object]) -> None:

@@ -1,0 +1,62 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""systemd units: how they stand, and bringing them to where they should."""
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence
+
+from .commands import Commands
+from .errors import FleetError
+
+_PROPERTIES = "--property=Id,LoadState,UnitFileState,ActiveState"
+
+
+class Unit(NamedTuple):
+    """How a unit stands: ``enabled``, ``disabled``, ``masked`` or what else systemd calls it, and whether it runs."""
+
+    enablement: str
+    active: bool
+
+    @property
+    def in_charge(self) -> bool:
+        """Whether it does its work, now or after the next boot. A removed package leaves a script in /etc/init.d, which systemd calls ``generated``."""
+        return self.active or self.enablement in ("enabled", "enabled-runtime")
+
+
+def read_units(commands: Commands, names: Iterable[str]) -> Dict[str, Unit]:
+    """Those of the units that this host has, each under its own name and not under an alias."""
+    text = commands.output(("systemctl", "show", _PROPERTIES) + tuple(names))
+    units = {}
+    for block in text.strip().split("\n\n"):
+        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if values.get("LoadState") not in ("not-found", None):
+            active = values.get("ActiveState") in ("active", "activating", "reloading")
+            units[values["Id"]] = Unit(values.get("UnitFileState") or values["LoadState"], active)
+    return units
+
+
+def bring(commands: Commands, name: str, found: Optional[Unit], wanted: Unit, restart: bool = False) -> None:
+    """Enable, disable, mask, start, stop or restart a unit; ``found`` is how it stands, None to ask for it."""
+    if found is None:
+        found = read_units(commands, [name]).get(name)
+        if found is None:
+            raise FleetError("This host has no {0} any more, which is to be brought back. Install its package and run this again.".format(name))
+    steps: List[Sequence[str]] = []
+    if found.enablement != wanted.enablement:
+        if "masked" in found.enablement:
+            steps.append(("unmask",))
+        verb = {"enabled": "enable", "disabled": "disable", "masked": "mask"}.get(wanted.enablement)
+        if verb:
+            steps.append((verb,))
+    if found.active and not wanted.active:
+        steps.insert(0, ("stop",))
+    elif wanted.active and (restart or not found.active):
+        steps.append(("restart",))
+    for step in steps:
+        commands.output(("systemctl",) + tuple(step) + (name,))
+
+
+def why_not(commands: Commands, name: str) -> str:
+    """What to tell about a unit that did not start: systemd starts nothing, and says so to nobody, if a condition of the unit is not met."""
+    text = commands.run(("systemctl", "cat", name)).out
+    conditions = [line for line in text.splitlines() if line.startswith("Condition")]
+    hint = " It starts only if all of this holds: {0}.".format("; ".join(conditions)) if conditions else ""
+    return "{0} did not start; journalctl -u {0} says why.{1}".format(name, hint)
