@@ -50,7 +50,6 @@ class ActionModule(ActionBase):
         self._change = time.strftime("%Y%m%d%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
         self._home = self._addresses()
         self._seen: List[str] = []
-        self._last: Dict[str, Any] = {}
         answer = self._on_host("look")
         if answer.get("failed") or answer.get("state") == "nothing" or self._task.check_mode:
             return dict(result, **_told(answer))
@@ -98,7 +97,6 @@ class ActionModule(ActionBase):
                 if answer.get("failed") or answer.get("unreachable"):
                     self._note("{0}: {1}".format(place or self._home_name(), answer.get("msg") or answer.get("module_stderr") or "no answer"))
                     continue
-                self._last = answer
                 if answer.get("state") in ("confirmed", "rolled_back") or (answer.get("state") == "unknown" and over):
                     return answer
                 if answer.get("reason"):

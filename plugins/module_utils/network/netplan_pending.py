@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from ..host.commands import Commands
 from ..host.errors import FleetError
@@ -138,11 +138,6 @@ def boot_id() -> str:
             return handle.read().strip()
     except OSError:
         return ""
-
-
-def summary(record: Optional[Record]) -> Mapping[str, Any]:
-    """What a playbook is told of a change that waits."""
-    return {"pending": record is not None}
 
 
 def _install_unit(place: Place) -> None:

@@ -68,7 +68,7 @@ def problems(network: Network) -> List[str]:
 
 def _names(network: Network) -> Iterator[str]:
     for one in network.own():
-        if not NAME.match(one.name):
+        if one.match is None and not NAME.match(one.name):
             yield "{0!r} cannot be the name of an interface: 1 to 15 characters without spaces and slashes are expected.".format(one.name)
         mac = one.settings.get("macaddress")
         if mac is not None and not spelled_mac(str(mac)):
