@@ -1,0 +1,108 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reads a host's subnet managers, and changes them; what is to be changed is decided in :mod:`opensm`."""
+import os
+import re
+from typing import Dict, List, Sequence, Tuple
+
+from ..host import services
+from ..host.errors import FleetError
+from ..host.files import read_text, remove
+from ..host.services import Host
+from ..host.sysfs import Sysfs
+from .ib_text import guid
+from .opensm import PARTITIONS, PROGRAMS, ROOTS, STARTERS, TEMPLATE, Change, Found, Wish, config_path, unit_of
+from .subnet_manager import choose_port, read_ports
+
+RECORD = "opensm"
+
+
+def read(wish: Wish, host: Host) -> Found:
+    """Read everything once."""
+    record = services.read_record(RECORD, host.root)
+    ports = _ports(wish, host, record.get("current", [])) if wish.present else ()
+    paths = {TEMPLATE, PARTITIONS, ROOTS} | {config_path(port) for port in ports} | set(record.get("files", {}))
+    units = {unit_of(port) for port in list(ports) + record.get("ports", [])} | set(STARTERS) | set(_instances(host)) | set(record.get("units", {}))
+    missing = tuple(services.missing_programs(PROGRAMS)) if wish.present else ()
+    unknown = _unknown(wish, host) if wish.settings and "opensm" not in missing else ()
+    return Found(
+        services.read_units(host.commands, units), {path: read_text(host.path(path)) for path in paths}, ports, missing, unknown, record)
+
+
+def carry_out(change: Change, host: Host) -> None:
+    """Do it. What was found is on the disk before the first step, so a run cut short is completed by the next."""
+    if change:
+        if change.before.ports:
+            _set_up(change, host)
+        else:
+            _give_back(change, host)
+    if not change.before.ports:
+        services.drop_record(RECORD, host.root)
+
+
+def _set_up(change: Change, host: Host) -> None:
+    record = dict(change.record)
+    if change.install:
+        record["packages"] = sorted(set(record["packages"]) | set(services.what_comes_with(host.commands, change.install)))
+    services.write_record(RECORD, record, host.root)
+    if change.install:  # masked before its package comes, which would start one on every port
+        host.commands.output(("systemctl", "mask", STARTERS[0]))
+        services.install(host.commands, change.install)
+    services.carry_out(host, change.units, change.files, _mode, change.touched)
+    services.write_record(RECORD, {key: value for key, value in record.items() if key != "pending"}, host.root)
+
+
+def _give_back(change: Change, host: Host) -> None:
+    services.carry_out(host, change.units, change.files, _mode, {})
+    if change.unmask:
+        host.commands.output(("systemctl", "unmask", STARTERS[0]))
+    if change.purge:
+        services.purge(host.commands, change.purge)
+    for port in change.record.get("ports", []):
+        _remove_tree(host.path("var/cache/opensm-" + guid(port)))
+    services.remove_if_empty(host.path("etc/opensm"))
+
+
+def _mode(path: str) -> int:
+    """Settings may hold the key by which subnet managers trust each other."""
+    return 0o600 if "/opensm/" in path else 0o644
+
+
+def _ports(wish: Wish, host: Host, chosen_before: Sequence[str]) -> Tuple[str, ...]:
+    """The GUIDs of the ports. One that was chosen before stays while it is there, whatever its link does, so that a second run does not move anything."""
+    there = read_ports(host.commands, Sysfs(host.root))
+    known = [port.guid for port in there]
+    if not wish.ports:
+        before = [port for port in chosen_before if port in known]
+        return tuple(before[:1]) or (choose_port(there, "").guid,)
+    found: List[str] = []
+    for name in wish.ports:
+        port = choose_port(there, name).guid
+        if port in found:
+            raise FleetError("ports has {0}, the port {1}, twice.".format(name, port))
+        found.append(port)
+    return tuple(found)
+
+
+def _instances(host: Host) -> List[str]:
+    """Instances of opensm@ that run or are enabled, whoever made them."""
+    text = host.commands.run(("systemctl", "list-units", "--plain", "--no-legend", "--full", "--type=service", "opensm@*")).out
+    running = [line.split()[0] for line in text.splitlines() if line.split()]
+    return [name for name in running if re.match(r"^opensm@.+\.service\Z", name)]
+
+
+def _unknown(wish: Wish, host: Host) -> Tuple[str, ...]:
+    """Settings that this OpenSM does not know. It tells all it knows by writing a file; what it passes over it does not tell."""
+    result = host.commands.run(("opensm", "--create-config", "/dev/stdout", "--log_file", "/dev/null"))
+    known: Dict[str, bool] = {line.split(None, 1)[0]: True for line in result.out.splitlines() if line and line[0] not in "# -"}
+    if result.rc != 0 or "sm_priority" not in known:
+        return ()
+    return tuple(key for key, _value in wish.settings if key not in known)
+
+
+def _remove_tree(path: str) -> None:
+    """What OpenSM left in its own directory; it makes no directories in it."""
+    if os.path.isdir(path):
+        for name in os.listdir(path):
+            remove(os.path.join(path, name))
+        services.remove_if_empty(path)
