@@ -1,0 +1,309 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The kernel's NFS server: threads, exports and its service; and the way back. Decides only, see :mod:`nfs_server_host`.
+
+Exports are in a file of their own in /etc/exports.d (exports(5)). The number of threads is in /etc/nfs.conf.d from nfs-utils 2.5 on, and before, on Debian and
+Ubuntu, in /etc/default/nfs-kernel-server, of which one line is replaced.
+"""
+import ipaddress
+import json
+import re
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ..host.errors import FleetError
+from ..host.files import BACKUPS, Diff
+from .mountinfo import escape, unescape
+from .nfsd import Export
+
+SERVICE = "nfs-server.service"
+EXPORTS = "etc/exports.d/dgxops.exports"
+CONF = "etc/nfs.conf.d/dgxops.conf"
+DEFAULT = "etc/default/nfs-kernel-server"
+RECORD = BACKUPS.lstrip("/") + "/nfs_server.json"
+HEADER = "# Written by dgxops.fleet.nfs_server, which owns this file. See {0}.\n"
+
+_COUNT = re.compile(r"^RPCNFSDCOUNT=.*$", re.MULTILINE)
+_HOST = re.compile(r"^[A-Za-z0-9*?@_.:/\[\]%-]+\Z")
+_OPTION = re.compile(r"^[a-z][a-z0-9_]*(=[A-Za-z0-9_./:@%+-]+)?\Z")
+#: Options that are one of two, as exportfs(8) writes them to its table. Others it writes in ways of its own.
+_PAIRS = (
+    ("ro", "rw"), ("sync", "async"), ("root_squash", "no_root_squash"), ("all_squash", "no_all_squash"), ("secure", "insecure"),
+    ("subtree_check", "no_subtree_check"), ("wdelay", "no_wdelay"), ("hide", "nohide"), ("crossmnt", "nocrossmnt"),
+)
+_MOST_THREADS = 4096
+
+
+class Unit(NamedTuple):
+    """The service: ``enabled`` at boot, ``active`` now."""
+
+    enabled: bool
+    active: bool
+
+
+class Wish(NamedTuple):
+    """What a play asks for; checked. ``threads`` is None if their number is left alone."""
+
+    present: bool
+    exports: Tuple[Export, ...]
+    threads: Optional[int]
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "Wish":
+        """Read the module's options; raises :class:`FleetError` for what exports(5) cannot carry, or must not without consent."""
+        if params["state"] == "absent":
+            return cls(False, (), None)
+        exports: List[Export] = []
+        for entry in params["exports"] or []:
+            exports += _exports(entry, params["options"] or [], params["allow_async"])
+        names = [(export.path, export.client) for export in exports]
+        twice = sorted({"{0} for {1}".format(*name) for name in names if names.count(name) > 1})
+        if twice:
+            raise FleetError("exports has {0} more than once. Which options count could not be told; name each once.".format(", ".join(twice)))
+        threads = params["threads"]
+        if threads is not None and not 1 <= threads <= _MOST_THREADS:
+            raise FleetError("threads is {0}, but a number from 1 to {1} is expected.".format(threads, _MOST_THREADS))
+        return cls(True, tuple(exports), threads)
+
+
+class State(NamedTuple):
+    """All that is managed. ``threads`` are those that run, 0 if none do; ``unit`` is None if the server is not installed."""
+
+    exports: Optional[str]
+    conf: Optional[str]
+    default: Optional[str]
+    threads: int
+    unit: Optional[Unit]
+
+
+class Record(NamedTuple):
+    """What was there before the first change; ``count_line`` is that in /etc/default, empty if it had none. None: was not changed."""
+
+    unit: Optional[Unit]
+    installed: bool
+    threads: Optional[int]
+    count_line: Optional[str]
+    directories: Tuple[str, ...]
+
+    def to_text(self) -> str:
+        values = self._asdict()
+        values["unit"] = None if self.unit is None else list(self.unit)
+        values["directories"] = list(self.directories)
+        return json.dumps(values, sort_keys=True) + "\n"
+
+
+class Found(NamedTuple):
+    """A host as it is. ``old`` if the number of threads belongs into /etc/default; ``missing`` are paths that are no directories; ``elsewhere`` are exports
+    of other files; ``missing_directories`` those for drop-ins that are not there yet."""
+
+    state: State
+    old: bool
+    in_force: Sequence[Export]
+    missing: Sequence[str]
+    elsewhere: Sequence[Tuple[str, str, str]]
+    missing_directories: Sequence[str]
+    record: Optional[Record]
+
+
+class Change(NamedTuple):
+    """From one state to another. ``export`` if the kernel has to be told of the exports."""
+
+    before: State
+    after: State
+    export: bool
+    record: Optional[Record]
+    keep: bool
+    remove: Tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return self.before != self.after or self.export
+
+    @property
+    def diffs(self) -> List[Diff]:
+        shown = [
+            Diff(_shown(self.before), _shown(self.after), "NFS server"),
+            Diff(self.before.exports or "", self.after.exports or "", "/" + EXPORTS),
+            Diff(self.before.conf or "", self.after.conf or "", "/" + CONF),
+            Diff(self.before.default or "", self.after.default or "", "/" + DEFAULT),
+        ]
+        return [diff for diff in shown if diff.before != diff.after]
+
+
+def decide(wish: Wish, found: Found) -> Change:
+    """The way to what is wanted, or a refusal; no side effects."""
+    return _present(wish, found) if wish.present else _absent(found)
+
+
+def parse_exports(text: str) -> List[Tuple[str, str]]:
+    """Path and client of each entry of an exports file; what cannot be read is passed over (exports(5))."""
+    found = []
+    for line in re.sub(r"\\\n", " ", text).splitlines():
+        match = re.match(r'^\s*(?:"([^"]+)"|([^\s#"]+))\s+(.*)$', line)
+        if match is None:
+            continue
+        path = unescape(match.group(1) or match.group(2))
+        for word in match.group(3).partition("#")[0].split():
+            client = word.partition("(")[0]
+            if not client.startswith("-"):
+                found.append((path.rstrip("/") or "/", client or "*"))
+    return found
+
+
+def parse_record(text: Optional[str]) -> Optional[Record]:
+    """Read it back; raises :class:`FleetError` if the file is damaged."""
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+        unit, threads, count = found["unit"], found["threads"], found["count_line"]
+        return Record(
+            None if unit is None else Unit(bool(unit[0]), bool(unit[1])), bool(found["installed"]), None if threads is None else int(threads),
+            None if count is None else str(count), tuple(str(name) for name in found["directories"]),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        raise FleetError("/{0} is damaged; it holds the NFS server from before the first change. Remove it to take what is now for that.".format(RECORD))
+
+
+def not_in_force(wish: Wish, in_force: Sequence[Export]) -> List[Export]:
+    """Exports that the kernel was not told of, or otherwise. exportfs writes host names as it resolves them, so those are only known by their paths."""
+    found = []
+    for export in wish.exports:
+        same = [other for other in in_force if other.path == export.path and (other.client == export.client or not _is_literal(export.client))]
+        if not any(_agrees(export.options, other.options) for other in same):
+            found.append(export)
+    return found
+
+
+def _present(wish: Wish, found: Found) -> Change:
+    for path in found.missing:
+        raise FleetError("{0} is to be exported, but there is no such directory on this host. Make it, or mount what is to be there, first.".format(path))
+    for path, client, name in found.elsewhere:
+        raise FleetError("{0} is exported to {1} in {2} already. Which options count could not be told; take it out of there or of exports.".format(
+            path, client, name))
+    state = found.state
+    conf = state.conf
+    default = state.default
+    if wish.threads is None:
+        conf = None
+        default = _back(default, found.record)
+    elif found.old:
+        default = _with_count(default, "RPCNFSDCOUNT={0}".format(wish.threads))
+    else:
+        conf = HEADER.format("nfs.conf(5)") + "[nfsd]\nthreads={0}\n".format(wish.threads)
+    lines = _lines(wish.exports)
+    threads = wish.threads if wish.threads is not None else _threads_before(found)
+    after = State(HEADER.format("exports(5)") + lines if lines else None, conf, default, threads, Unit(True, True))
+    export = after.exports != state.exports or (state.threads > 0 and bool(not_in_force(wish, found.in_force)))
+    return Change(state, after, export, _remember(found, after), True, ())
+
+
+def _absent(found: Found) -> Change:
+    state, record = found.state, found.record
+    if record is None:
+        return Change(state, state._replace(exports=None, conf=None), state.exports is not None, None, False, ())
+    unit = record.unit if record.installed else Unit(False, False) if state.unit is not None else None
+    running = unit is not None and unit.active
+    threads = 0 if not running else record.threads if record.threads is not None else state.threads
+    after = State(None, None, _back(state.default, record), threads, unit)
+    return Change(state, after, state.exports is not None and running, record, False, record.directories)
+
+
+def _remember(found: Found, after: State) -> Record:
+    """The record, with what this change is the first to touch, as it was before."""
+    state, record = found.state, found.record
+    if record is None:
+        record = Record(state.unit, state.unit is not None, None, None, ())
+    if record.threads is None and state.threads > 0 and after.threads != state.threads:
+        record = record._replace(threads=state.threads)
+    if record.count_line is None and after.default != state.default:
+        match = _COUNT.search(state.default or "")
+        record = record._replace(count_line=match.group(0) if match else "")
+    new = tuple(name for name in found.missing_directories if name not in record.directories)
+    return record._replace(directories=record.directories + new)
+
+
+def _threads_before(found: Found) -> int:
+    return found.record.threads if found.record is not None and found.record.threads is not None else found.state.threads
+
+
+def _back(text: Optional[str], record: Optional[Record]) -> Optional[str]:
+    """/etc/default with the line that it had."""
+    if text is None or record is None or record.count_line is None:
+        return text
+    if record.count_line:
+        return _with_count(text, record.count_line)
+    return re.sub(r"^RPCNFSDCOUNT=.*\n?", "", text, flags=re.MULTILINE)
+
+
+def _with_count(text: Optional[str], line: str) -> str:
+    if text is not None and _COUNT.search(text):
+        return _COUNT.sub(lambda _match: line, text, count=1)
+    text = text or ""
+    return (text if text.endswith("\n") or not text else text + "\n") + line + "\n"
+
+
+def _lines(exports: Sequence[Export]) -> str:
+    by_path: Dict[str, List[str]] = {}
+    for export in exports:
+        by_path.setdefault(export.path, []).append("{0}({1})".format(export.client, ",".join(export.options)))
+    return "".join("{0} {1}\n".format(escape(path), " ".join(clients)) for path, clients in by_path.items())
+
+
+def _exports(entry: Mapping[str, Any], common: Sequence[str], allow_async: bool) -> List[Export]:
+    path = str(entry["path"])
+    if not path.startswith("/") or (path.endswith("/") and path != "/") or "//" in path or re.search(r'[\n"#]', path) or ".." in path.split("/"):
+        raise FleetError("path is {0!r}, but an absolute path without a slash at its end is expected, such as /export/data.".format(path))
+    if not entry["clients"]:
+        raise FleetError("{0} has no clients. Name those that may mount it, such as 192.0.2.0/24.".format(path))
+    found = []
+    for client in entry["clients"]:
+        host = str(client["host"])
+        if not _HOST.match(host):
+            raise FleetError("{0} has the client {1!r}, but a host, a network such as 192.0.2.0/24, a wildcard or @netgroup is expected.".format(path, host))
+        options = _merged(common, client.get("options") or [], path)
+        if "async" in options and not allow_async:
+            raise FleetError(
+                "{0} is to be exported async to {1}. The server then says that data is safe before it is, and what is in its memory is lost when it goes down "
+                "(section 2.2.1 of the Best Practices). Set allow_async (nfs_server_allow_async in the role) if the data can be lost, or take the option out."
+                .format(path, host))
+        found.append(Export(path, host, options))
+    return found
+
+
+def _merged(common: Sequence[str], own: Sequence[str], path: str) -> Tuple[str, ...]:
+    """A client's options replace those of all that are about the same."""
+    words: List[str] = []
+    for entry in list(common) + list(own):
+        words += [word.strip() for word in str(entry).split(",") if word.strip()]
+    for word in words:
+        if not _OPTION.match(word):
+            raise FleetError("{0} has the option {1!r}, but a word of exports(5) is expected, such as ro or anonuid=65534.".format(path, word))
+    last = {_about(word): place for place, word in enumerate(words)}
+    kept = [word for place, word in enumerate(words) if last[_about(word)] == place]
+    if not any(_about(word) == "no_subtree_check" for word in kept):
+        kept.append("no_subtree_check")  # exportfs warns if none of both is named
+    return tuple(kept)
+
+
+def _about(word: str) -> str:
+    return next((pair[1] for pair in _PAIRS if word in pair), word.partition("=")[0])
+
+
+def _agrees(wanted: Sequence[str], in_force: Sequence[str]) -> bool:
+    return all(word in in_force for word in wanted if any(word in pair for pair in _PAIRS))
+
+
+def _is_literal(client: str) -> bool:
+    """Whether exportfs takes it as it is: addresses, networks, wildcards, netgroups."""
+    if client.startswith("@") or "*" in client or "?" in client or "/" in client:
+        return True
+    try:
+        ipaddress.ip_address(client)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(state: State) -> str:
+    if state.unit is None:
+        return "not installed\n"
+    return "{0}, {1}, {2} threads\n".format("enabled" if state.unit.enabled else "disabled", "running" if state.unit.active else "stopped", state.threads)

@@ -1,0 +1,159 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reads the kernel's NFS server, and changes it; what is to be changed is decided in :mod:`nfs_server`."""
+import os
+from typing import List, Optional
+
+from ..host.commands import Commands
+from ..host.errors import FleetError
+from ..host.files import keep_once, read_text, remove, write_atomic
+from ..host.sysfs import Sysfs
+from .nfs_server import CONF, DEFAULT, EXPORTS, RECORD, SERVICE, Change, Found, Record, State, Unit, Wish, not_in_force, parse_exports, parse_record
+from .nfsd import ETAB, Export, parse_etab
+
+_THREADS = "proc/fs/nfsd/threads"
+_UNITS = ("lib/systemd/system/" + SERVICE, "usr/lib/systemd/system/" + SERVICE)
+_START_TIMEOUT = 180
+
+
+class Host:
+    """A host's files below a root, other than ``/`` for tests, and its programs."""
+
+    def __init__(self, sysfs: Sysfs, commands: Commands) -> None:
+        self.sysfs = sysfs
+        self.commands = commands
+
+    def text(self, name: str) -> Optional[str]:
+        return read_text(self.sysfs.path(name))
+
+
+def read(wish: Wish, host: Host) -> Found:
+    """Read everything once."""
+    unit_text = next((text for text in (host.text(name) for name in _UNITS) if text is not None), None)
+    threads = host.sysfs.number(_THREADS, 0)
+    state = State(host.text(EXPORTS), host.text(CONF), host.text(DEFAULT), threads, _unit(host) if unit_text is not None else None)
+    named = {(export.path, export.client) for export in wish.exports}
+    elsewhere = [(path, client, name) for name in _other_files(host) for path, client in parse_exports(host.text(name) or "") if (path, client) in named]
+    needed = ["etc/exports.d"] * bool(wish.exports) + ["etc/nfs.conf.d"] * (wish.threads is not None)
+    old = "RPCNFSDARGS" in (unit_text or "")
+    return Found(
+        state, old, _in_force(host) if threads else [],
+        sorted({export.path for export in wish.exports if not os.path.isdir(host.sysfs.path(export.path.lstrip("/")))}),
+        [(path, client, "/" + name) for path, client, name in elsewhere],
+        [name for name in needed if not os.path.isdir(host.sysfs.path(name)) and not (old and name == "etc/nfs.conf.d")],
+        parse_record(host.text(RECORD)),
+    )
+
+
+def is_installed(found: Found) -> bool:
+    return found.state.unit is not None
+
+
+def remember_absence(change: Change, host: Host) -> None:
+    """Before the server is installed, which may start it: that it was not there."""
+    if change.record is not None:
+        _write_record(change.record, host)
+
+
+def carry_out(change: Change, wish: Wish, host: Host) -> None:
+    """Do it and verify it. What was found is on the disk before the first step and removed after the last, so a run cut short is completed by the next."""
+    if change.record is not None:
+        _write_record(change.record, host)
+    if change:
+        _write_files(change.before, change.after, host)
+        try:
+            _bring(change, host)
+            if change.export and host.sysfs.number(_THREADS, 0) > 0:
+                _export(wish, host)
+        except FleetError as error:
+            _write_files(change.after, change.before, host)
+            if change.export and host.sysfs.number(_THREADS, 0) > 0:
+                host.commands.run(("exportfs", "-ra"))
+            raise FleetError("{0} The files are as they were.".format(error.message))
+    if not change.keep:
+        for name in change.remove:
+            _remove_directory(name, host)
+        remove(host.sysfs.path(RECORD))
+
+
+def _write_files(before: State, after: State, host: Host) -> None:
+    for name, old, new in ((EXPORTS, before.exports, after.exports), (CONF, before.conf, after.conf), (DEFAULT, before.default, after.default)):
+        if old == new:
+            continue
+        place = host.sysfs.path(name)
+        if new is None:
+            remove(place)
+            continue
+        if name == DEFAULT and os.path.exists(place):
+            keep_once(place, "nfs-kernel-server", host.sysfs.path(os.path.dirname(RECORD)))
+        write_atomic(place, new)
+
+
+def _bring(change: Change, host: Host) -> None:
+    """The service and its threads. One that runs is never restarted for them, which would hold up all clients."""
+    before, after = change.before.unit, change.after.unit
+    if before is None or after is None:
+        return
+    if before.enabled != after.enabled:
+        host.commands.output(("systemctl", "enable" if after.enabled else "disable", SERVICE))
+    if before.active and not after.active:
+        host.commands.output(("systemctl", "stop", SERVICE), _START_TIMEOUT)
+        return
+    if after.active and (not before.active or change.before.threads == 0):
+        host.commands.output(("systemctl", "start" if not before.active else "restart", SERVICE), _START_TIMEOUT)
+    threads = host.sysfs.number(_THREADS, 0)
+    if after.active and threads == 0:
+        raise FleetError("{0} was started, but runs no threads; journalctl -u {0} says why.".format(SERVICE))
+    if after.active and change.after.threads not in (0, threads):
+        _set_threads(change.after.threads, host)
+
+
+def _set_threads(threads: int, host: Host) -> None:
+    try:
+        with open(host.sysfs.path(_THREADS), "w") as handle:
+            handle.write("{0}\n".format(threads))
+    except OSError as error:
+        raise FleetError("The kernel refused {0} threads in /{1}: {2}.".format(threads, _THREADS, error.strerror))
+    found = host.sysfs.number(_THREADS, 0)
+    if found != threads:
+        raise FleetError("The kernel made {0} threads of {1}. Ask for a number that it keeps.".format(found, threads))
+
+
+def _export(wish: Wish, host: Host) -> None:
+    result = host.commands.run(("exportfs", "-ra"))
+    missing = not_in_force(wish, _in_force(host))
+    if result.rc != 0 or missing:
+        said = (result.err.strip() or result.out.strip()).replace("\n", "; ")
+        names = ", ".join("{0} for {1}".format(export.path, export.client) for export in missing)
+        raise FleetError("exportfs -ra did not export {0}{1}. Its file system may not be one that NFS can export, or a name cannot be resolved.".format(
+            names or "everything", ", and said: " + said if said else ""))
+
+
+def _in_force(host: Host) -> List[Export]:
+    return parse_etab(host.text(ETAB) or "")
+
+
+def _other_files(host: Host) -> List[str]:
+    directory = os.path.dirname(EXPORTS)
+    others = ["{0}/{1}".format(directory, name) for name in host.sysfs.entries(directory) if name.endswith(".exports") and not name.startswith(".")]
+    return ["etc/exports"] + [name for name in others if name != EXPORTS]
+
+
+def _unit(host: Host) -> Unit:
+    text = host.commands.output(("systemctl", "show", "--property=UnitFileState,ActiveState", SERVICE))
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return Unit(values.get("UnitFileState") == "enabled", values.get("ActiveState") in ("active", "activating", "reloading"))
+
+
+def _write_record(record: Record, host: Host) -> None:
+    place = host.sysfs.path(RECORD)
+    if record.to_text() != host.text(RECORD):
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        write_atomic(place, record.to_text(), 0o600)
+
+
+def _remove_directory(name: str, host: Host) -> None:
+    try:
+        os.rmdir(host.sysfs.path(name))
+    except OSError:
+        pass  # others have files there, or there is none
