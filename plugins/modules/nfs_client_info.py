@@ -168,11 +168,11 @@ mounts:
       description:
         - Requests since it was mounted; null if the kernel does not tell.
         - C(from_server) is the share of what programs read that was asked of the server; the rest was in memory or in the cache.
-        - C(backlog) is how many requests on average waited for a slot at each send, C(slots_used) the most that were in use at once.
+        - C(backlog) is how many requests on average waited for a slot at each send, C(slots) the most that a connection had.
         - C(operations) has number, average time in ms and retransmissions by kind of request, those that were made.
       returned: always
       type: dict
-      sample: {age_s: 86400, connections: 8, requests: 123456, retransmitted: 0, timeouts: 0, bad_replies: 0, backlog: 0.0, slots_used: 64,
+      sample: {age_s: 86400, connections: 8, requests: 123456, retransmitted: 0, timeouts: 0, bad_replies: 0, backlog: 0.0, slots: 64,
                bytes: {normal_read: 16777216, server_read: 8388608}, from_server: 0.5,
                operations: {READ: {requests: 16, average_ms: 6.06, retransmitted: 0}}}
     route:

@@ -143,7 +143,7 @@ def _rpc(counted: Optional[Statistics]) -> Optional[Dict[str, Any]]:
         "retransmitted": sum(entry.retransmitted for entry in operations), "timeouts": sum(entry.timeouts for entry in operations),
         "bad_replies": sum(transport.bad_replies for transport in counted.transports),
         "backlog": round(sum(transport.backlog for transport in counted.transports) / float(sends), 3) if sends else 0.0,
-        "slots_used": max(slots) if slots else None,
+        "slots": max(slots) if slots else None,
         "bytes": dict(counted.bytes),
         "from_server": _share(counted),
         "operations": {

@@ -132,11 +132,14 @@ class Change(NamedTuple):
         ]
         return [diff for diff in shown if diff.before != diff.after]
 
-    def without(self, paths: Sequence[str]) -> "Change":
-        """The same without live steps for these paths: they come into force when they are mounted the next time."""
-        steps = tuple(step for step in self.steps if step.path not in paths)
-        return self._replace(
-            steps=steps, mounted=tuple(mount for mount in self.mounted if mount.path not in paths), pending=self.pending + tuple(paths))
+    def without(self, path: str, pending: bool) -> "Change":
+        """The same without the live steps for a path, but for what a remount can change; ``pending`` if the rest comes when it is mounted the next time."""
+        steps = [step for step in self.steps if step.path != path]
+        again = next((step for step in self.steps if step.path == path and step.verb in ("mount", "visit")), None)
+        if again is not None and any(entry.live for entry in self.reasons.get(path, ())):
+            steps.append(Step("remount", path, again.source, remount_words(again.words)))
+        kept = tuple(mount for mount in self.mounted if mount.path != path)
+        return self._replace(steps=tuple(steps), mounted=kept, pending=self.pending + ((path,) if pending else ()))
 
 
 def decide(wish: Wish, found: Found) -> Change:
@@ -156,11 +159,12 @@ def decide(wish: Wish, found: Found) -> Change:
     if found.record.open_end and not any(kept.fstab is None for path, kept in work.record.items() if path in named):
         text, open_end = text[:-1] if text.endswith("\n") else text, False
     record = Record(dict(work.record), _ahead_record(wish, found), open_end)
-    return Change(
+    change = Change(
         tuple([Step("unmount", mount.path) for mount in down] + up), tuple(down), found.fstab, text, tuple(work.make), tuple(work.remove),
         found.rule, _RULE.format(wish.read_ahead_kib) if wish.read_ahead_kib is not None else None, ahead, found.record, record,
-        dict(work.reasons), wish.warnings + tuple(work.warnings), (),
+        dict(work.reasons), wish.warnings, (),
     )
+    return _without_shared(change, found, False)
 
 
 class _Work:
@@ -175,7 +179,6 @@ class _Work:
         self.make: List[str] = []
         self.remove: List[str] = []
         self.reasons: Dict[str, Tuple[Difference, ...]] = {}
-        self.warnings: List[str] = []
 
     def bring(self, wanted: Wanted) -> None:
         """A mount to what is asked for."""
@@ -204,7 +207,6 @@ class _Work:
             self._again(seen, up)
             return
         unlike = [entry for entry in differences(wanted.options, seen, kept.asked) if kept.limits.get(entry.key) != (entry.wanted, entry.in_force)]
-        unlike = self._without_shared(wanted, seen, unlike)
         if unlike:
             self.reasons[path] = tuple(unlike)
         if any(not entry.live for entry in unlike):
@@ -243,21 +245,6 @@ class _Work:
     def _on_demand(self, path: str) -> bool:
         return any(mount.path == path and mount.type == "autofs" for mount in self.found.mounts)
 
-    def _without_shared(self, wanted: Wanted, seen: Mounted, unlike: List[Difference]) -> List[Difference]:
-        """All mounts of a server share its connections, whose number the first one determines (nconnect in nfs(5)). As long as one of them that is not
-        ours stays, unmounting is in vain."""
-        alone = [entry for entry in unlike if not entry.live] and all(entry.key == "nconnect" for entry in unlike if not entry.live)
-        others = [
-            mount.path for mount in self.found.mounts
-            if mount.is_nfs and mount.path != wanted.path and mount.path not in self.record and _client(mount) == _client(seen)
-        ]
-        if not alone or not others:
-            return unlike
-        self.warnings.append("{0} has {1} connections and not {2}: it shares them with {3}, which is not managed here and was mounted first.".format(
-            wanted.path, next(entry.in_force for entry in unlike if entry.key == "nconnect"),
-            next(entry.wanted for entry in unlike if entry.key == "nconnect"), ", ".join(others)))
-        return [entry for entry in unlike if entry.key != "nconnect"]
-
 
 def refuse_if_busy(change: Change, wish: Wish, found: Found, users: Mapping[str, Sequence[str]]) -> Change:
     """The change, less what has to wait for the next boot; raises :class:`FleetError` if that was not asked for. ``users`` are those of each path."""
@@ -269,9 +256,27 @@ def refuse_if_busy(change: Change, wish: Wish, found: Found, users: Mapping[str,
     if not busy:
         return change
     if wish.next_boot:
-        return change.without(sorted(busy))
+        for path in sorted(busy):
+            change = change.without(path, True)
+        return _without_shared(change, found, True)
     raise FleetError(" ".join(_busy(path, told, change) for path, told in sorted(busy.items())) + (
         " Nothing was changed. End them and run this again, or set when_busy (nfs_client_tuning_when_busy in the role) to next_boot."), busy=busy)
+
+
+def _without_shared(change: Change, found: Found, pending: bool) -> Change:
+    """All mounts of a server share its connections, whose number the first one determines (nconnect in nfs(5)). As long as one of them stays mounted, it is in
+    vain to unmount another to change that number."""
+    for mount in change.mounted:
+        down = [other.path for other in change.mounted]
+        fixed = [entry for entry in change.reasons.get(mount.path, ()) if not entry.live]
+        others = [other.path for other in found.mounts if other.is_nfs and other.path not in down and client_of(other) == client_of(mount)]
+        if not others or len(fixed) != 1 or fixed[0].key != "nconnect":
+            continue
+        told = "{0} has {1} connections and not {2}: it shares them with {3}, which was mounted first and stays.".format(
+            mount.path, fixed[0].in_force, fixed[0].wanted, ", ".join(others))
+        less = change.without(mount.path, pending)
+        return _without_shared(less._replace(warnings=less.warnings + (told,)), found, pending)
+    return change
 
 
 def _busy(path: str, told: Sequence[str], change: Change) -> str:
@@ -354,7 +359,7 @@ def _plain(source: str) -> str:
     return source.rstrip("/") if not source.endswith(":/") else source
 
 
-def _client(mount: Mounted) -> Tuple[str, str, str]:
+def client_of(mount: Mounted) -> Tuple[str, str, str]:
     """What the kernel's client for a server is known by: address, version, protocol."""
     values = dict(word.split("=", 1) for word in mount.super_options if "=" in word)
     return values.get("addr", ""), values.get("vers", ""), values.get("proto", "")

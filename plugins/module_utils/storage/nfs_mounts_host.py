@@ -3,7 +3,7 @@
 """Reads the NFS mounts of a client, and changes them; what is to be changed is decided in :mod:`nfs_mounts`."""
 import os
 import re
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from ..host.commands import Commands
 from ..host.errors import FleetError
@@ -13,7 +13,7 @@ from . import fstab
 from .mount_users import read_users
 from .mountinfo import Mounted, parse_mountinfo, seen_at
 from .nfs_mount_record import RECORD, Kept, Record, parse_record
-from .nfs_mounts import RULE, Change, Found, Step, Wish, read_ahead_goal
+from .nfs_mounts import RULE, Change, Found, Step, Wish, client_of, read_ahead_goal
 from .nfs_options import differences, restorable
 
 _RELEASE = re.compile(r"^(\d+)\.(\d+)")
@@ -105,7 +105,8 @@ def _run_steps(change: Change, host: Host) -> None:
                 made.append(step.path)
     except FleetError as error:
         lost = _put_back(change, gone, made, host)
-        raise FleetError("{0} {1}".format(error.message, "All is mounted as before." if not lost else "Not mounted any more: {0}.".format(", ".join(lost))))
+        state = "All is mounted as before" if not lost else "Not mounted any more: " + ", ".join(lost)
+        raise FleetError("{0}. {1}.".format(error.message.rstrip("."), state))
 
 
 def _run(step: Step, host: Host) -> None:
@@ -205,8 +206,10 @@ def _verified(change: Change, wish: Wish, now: Found) -> Tuple[Record, List[str]
             continue
         if wanted.path in remounted:
             unlike = differences(wanted.options, seen, wanted.options)
-            limits: Mapping[str, Tuple[str, str]] = {entry.key: (entry.wanted, entry.in_force) for entry in unlike}
-            mounts[wanted.path] = kept._replace(asked=wanted.options, limits=limits)
+            limits = {entry.key: (entry.wanted, entry.in_force) for entry in unlike}
+            shared = [other for other in now.mounts if other.is_nfs and other.path not in remounted and client_of(other) == client_of(seen)]
+            mounts[wanted.path] = kept._replace(
+                asked=wanted.options, limits={key: pair for key, pair in limits.items() if key != "nconnect" or not shared})
             warnings += ["{0}: {1} is {2} and not {3}, which server or kernel decided.".format(wanted.path, key, got, asked)
                          for key, (asked, got) in sorted(limits.items())]
         elif wanted.path not in change.pending and wanted.path not in change.reasons:

@@ -69,7 +69,7 @@ def carry_out(change: Change, wish: Wish, host: Host) -> None:
             _write_files(change.after, change.before, host)
             if change.export and host.sysfs.number(_THREADS, 0) > 0:
                 host.commands.run(("exportfs", "-ra"))
-            raise FleetError("{0} The files are as they were.".format(error.message))
+            raise FleetError("{0}. The files are as they were.".format(error.message.rstrip(".")))
     if not change.keep:
         for name in change.remove:
             _remove_directory(name, host)
@@ -122,11 +122,13 @@ def _set_threads(threads: int, host: Host) -> None:
 def _export(wish: Wish, host: Host) -> None:
     result = host.commands.run(("exportfs", "-ra"))
     missing = not_in_force(wish, _in_force(host))
-    if result.rc != 0 or missing:
-        said = (result.err.strip() or result.out.strip()).replace("\n", "; ")
-        names = ", ".join("{0} for {1}".format(export.path, export.client) for export in missing)
-        raise FleetError("exportfs -ra did not export {0}{1}. Its file system may not be one that NFS can export, or a name cannot be resolved.".format(
-            names or "everything", ", and said: " + said if said else ""))
+    said = (result.err.strip() or result.out.strip()).replace("\n", "; ")
+    # It fails for the exports of other files too, and lists what the kernel then does not take.
+    refused = [export for export in wish.exports if export in missing or (result.rc != 0 and export.path in said)]
+    if refused:
+        names = ", ".join("{0} for {1}".format(export.path, export.client) for export in refused)
+        raise FleetError("exportfs -ra did not export {0}{1}. The file system may be none that NFS can export, or a name cannot be resolved.".format(
+            names, ", and said: " + said if said else ""))
 
 
 def _in_force(host: Host) -> List[Export]:

@@ -16,6 +16,7 @@ class Kernel(Commands):
     def __init__(self, root, most=1048576):
         super().__init__()
         self.root, self.most, self.dead, self.asked, self.number = str(root), most, set(), [], 40
+        self.shared = None  # connections to the server that are there already
 
     def run(self, argv, timeout=None, text_in=None):
         self.asked.append(tuple(argv))
@@ -36,7 +37,8 @@ class Kernel(Commands):
         values = dict(word.split("=", 1) for word in words if "=" in word)
         size = min(int(values.get("rsize", self.most)), self.most)
         shown = ["vers=" + values.get("vers", "4.2"), "rsize={0}".format(size), "wsize={0}".format(size), "soft" if "soft" in words else "hard", "proto=tcp"]
-        shown += ["nconnect=" + values.get("nconnect", "1")] * (values.get("nconnect", "1") != "1") + ["fsc"] * ("fsc" in words) + ["addr=192.0.2.9"]
+        connections = self.shared or values.get("nconnect", "1")
+        shown += ["nconnect=" + connections] * (connections != "1") + ["fsc"] * ("fsc" in words) + ["addr=192.0.2.9"]
         self.number += 1
         self.add_line(source, path, self.flags(words), ["ro" if "ro" in words else "rw"] + shown)
         place = os.path.join(self.root, "sys/class/bdi/0:{0}".format(self.number))

@@ -107,11 +107,35 @@ def test_connections_that_are_shared_with_a_mount_of_somebody_else_are_told(clie
     assert not change.steps and "shares them with /other" in change.warnings[0]
 
 
+def test_two_of_our_mounts_that_want_other_numbers_of_connections_do_not_change_on_each_run(client):
+    run(client, wish(client, DATA))
+    both = wish(client, DATA, HOME[:2] + ("nconnect=4",))
+    client.commands.shared = "8"
+    run(client, both)
+    again, _warnings = run(client, both)
+    assert not again and "/home2 has 8 connections and not 4: it shares them with /data/sets" in again.warnings[0]
+    client.commands.shared = None
+    change, _warnings = run(client, wish(client, DATA[:3] + ("nconnect=4",), HOME[:2] + ("nconnect=4",)))
+    assert [step.verb for step in change.steps] == ["unmount", "unmount", "mount", "mount"]
+
+
+def test_what_shares_connections_with_a_mount_in_use_waits_with_it(client):
+    run(client, wish(client, DATA, HOME))
+    process(client, 860, cwd="/data/sets")
+    wanted = [DATA[:3] + ("nconnect=4",), HOME[:2] + ("nconnect=4", "noatime")]
+    change, _warnings = run(client, wish(client, *wanted, when_busy="next_boot"))
+    assert change.pending == ("/data/sets", "/home2") and [step.verb for step in change.steps] == ["remount"] and "noatime" in mounts(client)["/home2"]
+    again, _warnings = run(client, wish(client, *wanted, when_busy="next_boot"))
+    assert not again and again.pending == ("/data/sets", "/home2")
+    os.unlink(client.path("proc/860/cwd"))
+    assert len(run(client, wish(client, *wanted))[0].unmounts) == 2
+
+
 def test_a_mount_that_fails_puts_all_back(client):
     run(client, wish(client, DATA))
     before, old = state(client), mounts(client)["/data/sets"].split(" - ")[1]
     client.commands.dead.add("nfs01:/nowhere")
-    with pytest.raises(FleetError, match="No such file or directory All is mounted as before"):
+    with pytest.raises(FleetError, match="No such file or directory. All is mounted as before"):
         run(client, wish(client, ("/data/sets", "nfs01:/data", "nconnect=2"), ("/zzz/deep/er", "nfs01:/nowhere")))
     now = state(client)
     assert now["etc/fstab"] == before["etc/fstab"] and mounts(client)["/data/sets"].split(" - ")[1] == old
