@@ -188,6 +188,9 @@ class _Work:
             raise FleetError("{0} is a link to {1}. Name that path instead, which is the one that is mounted.".format(path, found.links[path]))
         if seen is not None and not seen.is_nfs and seen.type != "autofs":
             raise FleetError("{0} is mounted already: {1} with {2}. It was not touched. Name another path, or unmount it.".format(path, seen.source, seen.type))
+        if entry is not None and entry.type not in ("nfs", "nfs4"):
+            raise FleetError("/{0} mounts {1} with {2} on {3}. It was not touched. Name another path, or take that entry out.".format(
+                fstab.FSTAB, entry.source, entry.type, path))
         if kept is None:
             asked = entry.options if entry is not None and entry.source == wanted.source else None
             live = Live(seen.source, restorable(seen)) if seen is not None and seen.is_nfs else None

@@ -275,6 +275,12 @@ def test_what_is_mounted_there_already_is_not_touched(client):
         plan(client, wish(client, HOME))
 
 
+def test_an_entry_for_something_else_is_not_touched(tmp_path):
+    client = build(tmp_path, "/dev/sdb1 /home2 ext4 noauto 0 0\n")
+    with pytest.raises(FleetError, match="/etc/fstab mounts /dev/sdb1 with ext4 on /home2. It was not touched"):
+        plan(client, wish(client, HOME))
+
+
 def test_a_damaged_record_is_told(client):
     run(client, wish(client, HOME))
     for text in ("{", "[]", '{"mounts": {"/x": {}}, "read_ahead": null, "open_end": false}'):
