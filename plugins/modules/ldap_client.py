@@ -88,6 +88,7 @@ seealso:
   - name: sssd-ldap(5)
     description: What the settings mean.
     link: https://linux.die.net/man/5/sssd-ldap
+  - module: dgxops.fleet.ad_client
   - module: dgxops.fleet.nis_client
 """
 

@@ -68,6 +68,7 @@ seealso:
     description: Where ypbind looks for servers.
     link: https://linux.die.net/man/5/yp.conf
   - module: dgxops.fleet.ldap_client
+  - module: dgxops.fleet.ad_client
 """
 
 EXAMPLES = r"""
