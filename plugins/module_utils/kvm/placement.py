@@ -110,7 +110,11 @@ class _Planner:
     def _stays(self, guest: Guest) -> bool:
         """Keep the pins a guest has if they break no rule; say whether the guest is settled (seated, or refused)."""
         present = self.present.get(guest.name)
-        if present is None or not present.pins or self.policy.move == "always" or guest.pinning == "none":
+        if present is None or self.policy.move == "always":
+            return False
+        if guest.pinning == "none":
+            return self._keeps_memory(guest, present)
+        if not present.pins:
             return False
         if self._fails(emulator_obstacle(self.room, guest), guest):
             return True
@@ -126,6 +130,20 @@ class _Planner:
             self._refuse(guest, Obstacle("pinned", message, {"move": "if_needed"}))
             return True
         return False
+
+    def _keeps_memory(self, guest: Guest, present: Pinned) -> bool:
+        """Keep the nodes that a guest without pins has its memory on, if that breaks no rule: a newcomer must not drive it away either."""
+        nodes = tuple(sorted(present.memory))
+        if not nodes or guest.gpus is None or not set(nodes) <= set(self.room.memory) or self._site_problem(guest, guest.gpus, nodes):
+            return False
+        memory = self._present_memory(guest, present, nodes)
+        if not memory or emulator_obstacle(self.room, guest) or not {self.room.node_of[cpu] for cpu in guest.emulator_cpus} <= set(nodes):
+            return False
+        seat = sit(self.room, guest, Site(guest.gpus, nodes), "none")
+        if not isinstance(seat, Seat):
+            return False
+        self._occupy(guest, seat._replace(memory=memory), None)
+        return True
 
     def _present_seat(self, guest: Guest, present: Pinned, pinning: str) -> Tuple[Optional[Seat], str]:
         """The seat that the present pins amount to, or why they are none."""

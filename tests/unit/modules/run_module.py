@@ -7,6 +7,7 @@ import json
 from unittest import mock
 
 from ansible.module_utils import basic
+from ansible.module_utils.common import warnings
 
 try:
     from ansible.module_utils import _internal as sides
@@ -19,6 +20,8 @@ def run_module(main, options, check=False):
     arguments = dict(options, _ansible_check_mode=check, _ansible_diff=True, _ansible_remote_tmp="/tmp")
     data = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
     out = io.StringIO()
+    # A module is a process of its own, which has no warnings of the one before.
+    warnings._global_warnings.clear()
     # _ANSIBLE_PROFILE is there since ansible-core 2.19, which will not read the arguments without it.
     with mock.patch.object(basic, "_ANSIBLE_ARGS", data), mock.patch.object(basic, "_ANSIBLE_PROFILE", "legacy", create=True):
         # A test of a filter in the same process makes it a controller, where warnings go to the terminal.

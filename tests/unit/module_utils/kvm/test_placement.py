@@ -392,3 +392,17 @@ def test_nonsense_anywhere_is_planned_or_refused_in_words(data):
         placement.plan(Topology.from_dict(topology), asked["guests"], asked["policy"]).to_dict()
     except FleetError as error:
         assert error.message
+
+
+def test_a_guest_without_pins_keeps_the_memory_it_has_when_another_comes():
+    """Five nodes of 50 GiB: one guest without pins has 200 GiB of them, another has 1 GiB of what is left; a third takes what neither has."""
+    cpus = [{"id": cpu, "socket": cpu, "core": 0, "node": cpu} for cpu in range(5)]
+    topology = Topology.from_dict({"cpus": cpus, "nodes": [{"id": node, "memory_kib": 50 * GIB} for node in range(5)]})
+    there = [
+        {"name": "large", "vcpus": 5, "memory": "200G", "pinning": "none"},
+        {"name": "loose", "vcpus": 1, "memory": "1G", "numa": "none"},
+    ]
+    first = placement.plan(topology, there, {}).to_dict()
+    second = placement.plan(topology, there + [{"name": "new", "vcpus": 1, "memory": "1G"}], {"pinned": first["guests"]}).to_dict()
+    assert [guest["name"] for guest in second["guests"]] == ["large", "loose", "new"]
+    assert second["guests"][0]["cells"] == first["guests"][0]["cells"]
