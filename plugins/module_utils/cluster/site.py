@@ -34,6 +34,7 @@ ROOMS = (
     Room("local_users", "users", (), ("local_users_users", "local_users_groups", "local_users_backup")),
     Room("head_node", "head", (), ()),
     Room("dcgm", "monitoring", (), ("dcgm_schedule",)),
+    Room("monitoring_tools", "monitoring", (), ("monitoring_tools_hosts",)),
     Room("kvm_tuning", "kvm", ("dgx_kvm",), ()),
     Room("ssh_tunnel", "access", (), ("ssh_tunnel_users",)),
 )
