@@ -28,6 +28,8 @@ class Room(NamedTuple):
 ROOMS = (
     Room("ib_link_type", "network", (), ("ib_link_type_ports",)),
     Room("timesyncd", "time", (), ("timesyncd_servers", "timesyncd_fallback_servers", "timesyncd_timezone")),
+    Room("nfs_server", "storage", ("nfs-server",), ("nfs_server_exports",)),
+    Room("nfs_client_tuning", "storage", (), ("nfs_client_tuning_mounts",)),
     Room("ldap_client", "users", (), ("ldap_client_servers",)),
     Room("ad_client", "users", (), ("ad_client_domain",)),
     Room("nis_client", "users", (), ("nis_client_domain",)),
