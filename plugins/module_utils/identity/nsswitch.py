@@ -114,6 +114,7 @@ def _without(line: str, words: Sequence[str]) -> str:
 
 def _split(line: str) -> Tuple[str, str, str]:
     found = _LINE.match(line)
-    assert found is not None  # only lines that have matched come here
     start = line.index(":") + 1
+    if found is None:  # only lines that have matched come here
+        return line[:start], line[start:], ""
     return line[:start], line[start:start + len(found.group(2))], found.group(3)

@@ -115,8 +115,8 @@ def decide(wish: Wish, found: Found) -> Change:
                 "(dgxops.fleet.module_options) and reboot, or ask for the mode datagram.".format(name))
         goals[name] = State(wish.mode if now.mode is not None else None, wish.mtu)
     lines = [
-        '{0}=="{1}", ACTION=="add", SUBSYSTEM=="net", {2}ATTR{{mtu}}="{3}"\n'.format(key, name, 'ATTR{{mode}}="{0}", '.format(goal.mode) if goal.mode else "",
-                                                                                 goal.mtu)
+        '{0}=="{1}", ACTION=="add", SUBSYSTEM=="net", {2}ATTR{{mtu}}="{3}"\n'.format(
+            key, name, 'ATTR{{mode}}="{0}", '.format(goal.mode) if goal.mode else "", goal.mtu)
         for name, goal in sorted(goals.items()) for key in ("KERNEL", "NAME")
     ]
     back = {name: before for name, before in found.record.items() if name not in goals and name in found.interfaces}

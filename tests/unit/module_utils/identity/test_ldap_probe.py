@@ -101,4 +101,5 @@ def test_nobody_at_home():
 
 
 def test_addresses_of_servers_are_written_as_sssd_reads_them():
-    assert [server.uri for server in (Server("a", 389, False), Server("a", 636, True), Server("::1", 1636, True))] == ["ldap://a", "ldaps://a", "ldaps://[::1]:1636"]
+    servers = (Server("a", 389, False), Server("a", 636, True), Server("::1", 1636, True))
+    assert [server.uri for server in servers] == ["ldap://a", "ldaps://a", "ldaps://[::1]:1636"]

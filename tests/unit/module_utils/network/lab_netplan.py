@@ -40,9 +40,9 @@ def wish(network=None, **options):
 class NetHost(Commands):
     """Answers as ``ip``, ``netplan`` and ``systemd-run`` do, and remembers what was asked."""
 
-    def __init__(self, links=LINKS):
+    def __init__(self, links=None):
         super().__init__()
-        self.links = dict(links)
+        self.links = dict(LINKS if links is None else links)
         self.asked = []
         self.fails = {}
         self.timers = set()

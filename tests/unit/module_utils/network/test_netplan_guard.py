@@ -50,8 +50,8 @@ def host(tmp_path, monkeypatch):
     return played
 
 
-def written(host, network=NETWORK, **options):
-    asked = wish(network, **options)
+def written(host, network=None, **options):
+    asked = wish(NETWORK if network is None else network, **options)
     found = read(asked, host)
     change = decide(asked, found)
     try_out(change, host)

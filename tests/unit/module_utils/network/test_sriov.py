@@ -203,7 +203,7 @@ def test_if_one_adapter_refuses_all_get_back_what_they_had(lab, number, reason):
 
 
 def test_a_driver_that_makes_fewer_is_found_out(lab, monkeypatch):
-    monkeypatch.setattr(lab, "write", lambda name, text: lab.put(name, text))
+    monkeypatch.setattr(lab, "write", lab.put)
     with pytest.raises(FleetError, match="has 0 virtual functions after 0.2 s, but was asked for 4"):
         ask(lab, enp134s0f0=4)
 

@@ -214,21 +214,26 @@ def test_what_is_in_use_may_wait_for_the_next_boot(client):
         assert "nconnect=2" in handle.read()
 
 
+def dies_after(number, run_it):
+    """A runner of programs whose run is killed before the one after so many."""
+    left = [number]
+
+    def dying(argv, timeout=None, text_in=None):
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return run_it(argv, timeout, text_in)
+
+    return dying
+
+
 def test_a_run_cut_short_anywhere_is_completed_by_the_next(tmp_path):
     wanted = (("/data/sets", "nfs01:/data", "nconnect=2", "ro"), HOME)
     for number in range(12):
         client = build(tmp_path / str(number)) if (tmp_path / str(number)).mkdir() is None else None
         before = state(client)
         run(client, wish(client, DATA, read_ahead_kib=512))
-        left = [number]
-
-        def dying(argv, timeout=None, text_in=None, client=client, left=left, real=client.commands.run):
-            if left[0] == 0:
-                raise KeyboardInterrupt
-            left[0] -= 1
-            return real(argv, timeout, text_in)
-
-        client.commands.run = dying
+        client.commands.run = dies_after(number, client.commands.run)
         try:
             run(client, wish(client, *wanted, read_ahead_kib=1024))
         except KeyboardInterrupt:

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Answers as mlxconfig of MFT 4.22 does, for the adapters of /srv/dgx-1, and keeps what is set in /srv/dgx-1/firmware.json."""
 import json
 import sys

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Makes the sysfs of a DGX-1's adapters below /srv/dgx-1; `make_dgx_1 reboot` lets each port become what its firmware says."""
 import json
 import os
