@@ -1,8 +1,10 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Says what dcgmi diag says. /opt/dcgm/version tells of which major version, /opt/dcgm/ill which GPU fails the memory test, /opt/dcgm/seconds how long it takes."""
+"""Says what dcgmi diag says.
+
+/opt/dcgm/version tells of which major version, /opt/dcgm/ill which GPU fails the memory test, /opt/dcgm/seconds how long it takes.
+"""
 import json
-import os
 import signal
 import sys
 import time
