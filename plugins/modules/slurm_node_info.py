@@ -130,6 +130,10 @@ cgroup:
   returned: success
   type: int
   sample: 2
+memory_cgroup:
+  description: Whether the kernel can limit memory by control group.
+  returned: success
+  type: bool
 slurmd:
   description: What the host's slurmd says of its C(version) and of the hardware, with the keys of RV(node). None if there is no slurmd.
   returned: success
@@ -182,6 +186,7 @@ def main() -> None:
             gres_lines=gres_lines({name: node}),
             gpu_minors=minors,
             cgroup=slurm_host.cgroup_version(sysfs),
+            memory_cgroup=slurm_host.memory_cgroup(sysfs),
             slurmd=slurmd.to_dict() if slurmd else None,
         )
 

@@ -55,7 +55,8 @@ class Card(NamedTuple):
 
 class Machine(NamedTuple):
     """All of it. ``memory_kib`` and ``pages`` go by node, ``pages`` then by size in KiB as (total, free). ``hide`` names what this kernel does not
-    show: ``smt``, ``die``, ``cache``, ``node``, ``topology``, ``lists`` (masks only, as before Linux 2.6.26), ``dmi``."""
+    show: ``smt``, ``die``, ``cache``, ``node``, ``topology``, ``lists`` (masks only, as before Linux 2.6.26), ``dmi``. ``minors`` are the numbers of the
+    GPUs' device files in PCI order of the GPUs, which is also their own order unless it is given; empty without NVIDIA's driver."""
 
     threads: Sequence[Thread]
     memory_kib: Dict[int, int]
@@ -68,6 +69,7 @@ class Machine(NamedTuple):
     cmdline: str = "BOOT_IMAGE=/boot/vmlinuz root=UUID=00000000-0000-4000-8000-000000000001 ro quiet intel_iommu=on iommu=pt"
     numa_balancing: Optional[int] = 1
     hide: FrozenSet[str] = frozenset()
+    minors: Optional[Sequence[int]] = None
 
 
 # -- describing ------------------------------------------------------------------------------------------------------------------------
@@ -246,6 +248,12 @@ def power9() -> Machine:
     )
 
 
+def small() -> Machine:
+    """A machine as small as those that tests run on, so that its CPUs are there on most: two cores of one socket, and two GPUs."""
+    cards = [gpu(_full("00:01.0"), "0000:01:00.0", 0, "Tesla T4", "1eb8"), gpu(_full("00:02.0"), "0000:02:00.0", 0, "Tesla T4", "1eb8")]
+    return Machine(processors(1, 2), {0: 4 * GIB}, cards)
+
+
 def huge() -> Machine:
     """A machine of 2,048 CPUs: 16 sockets of 64 cores with two threads."""
     return Machine(processors(16, 64, 2, cores_per_l3=8), dict.fromkeys(range(16), 1024 * GIB))
@@ -255,7 +263,7 @@ def machines() -> Dict[str, Callable[[], Machine]]:
     """The machines that have a name."""
     return {
         "dgx-1": dgx_1, "dgx-2": dgx_2, "dgx-2-16-drives": lambda: dgx_2(16), "dgx-a100": dgx_a100, "dgx-h100": dgx_h100,
-        "dgx-2-nosmt": lambda: without_smt(dgx_2()), "power9": power9, "huge": huge,
+        "dgx-2-nosmt": lambda: without_smt(dgx_2()), "power9": power9, "small": small, "huge": huge,
     }
 
 
@@ -293,6 +301,7 @@ def write(machine: Machine, root: str) -> str:
     _write_nodes(tree, machine)
     for card in sorted(machine.cards, key=lambda card: card.address):
         _write_card(tree, card)
+    _write_driver(tree, machine)
     _write_rest(tree, machine)
     return root
 
@@ -400,13 +409,19 @@ def _write_card(tree: _Tree, card: Card) -> None:
     if card.infiniband:
         tree.write(place + "/infiniband/%s/node_type" % card.infiniband, "1: CA")
         tree.link("sys/class/infiniband/" + card.infiniband, place + "/infiniband/" + card.infiniband)
-    if card.gpu:
-        tree.write("proc/driver/nvidia/gpus/%s/information" % card.address, "Model: \t\t %s\nIRQ:   \t\t 42\nBus Location: \t %s" % (card.gpu, card.address))
     for disk in card.disks:
         _write_disk(tree, place, disk)
     for address in card.virtual:
         _write_function(tree, above + "/" + address, address, card.pci_class, card.vendor, card.device, card.node)
         tree.link(above + "/" + address + "/physfn", place)
+
+
+def _write_driver(tree: _Tree, machine: Machine) -> None:
+    """What NVIDIA's driver says of the GPUs that it has."""
+    gpus = sorted((card.address, card.gpu) for card in machine.cards if card.gpu)
+    for minor, (address, model) in zip(range(len(gpus)) if machine.minors is None else machine.minors, gpus):
+        tree.write("proc/driver/nvidia/gpus/%s/information" % address, "Model: \t\t %s\nIRQ:   \t\t 42\nBus Location: \t %s\nDevice Minor: \t %d" % (
+            model, address, minor))
 
 
 def _write_function(tree: _Tree, place: str, address: str, pci_class: str, vendor: str, device: str, node: int) -> None:
@@ -459,10 +474,17 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Write the /sys, /proc and /dev of a simulated machine.")
     parser.add_argument("machine", choices=sorted(known))
     parser.add_argument("directory", help="where to write it; must be empty or not there yet")
+    parser.add_argument("--memory-gib", type=int, help="its memory in all, shared out evenly by node, where it is to pose with less than it has")
+    parser.add_argument("--minors", help="the numbers of the GPUs' device files in PCI order, such as 2,3,0,1; none at all: an empty text")
     given = parser.parse_args(arguments)
     if os.path.isdir(given.directory) and os.listdir(given.directory):
         parser.error("{0} is not empty; give a directory that is empty or not there yet".format(given.directory))
-    write(known[given.machine](), given.directory)
+    machine = known[given.machine]()
+    if given.memory_gib is not None:
+        machine = machine._replace(memory_kib={node: given.memory_gib * GIB // len(machine.memory_kib) for node in machine.memory_kib})
+    if given.minors is not None:
+        machine = machine._replace(minors=[int(minor) for minor in given.minors.split(",") if minor])
+    write(machine, given.directory)
     return 0
 
 

@@ -2,15 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a host's own slurmd and NVIDIA's driver say of it, and whether that agrees with the description made from sysfs."""
 import re
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from ..host.commands import Commands
 from ..host.errors import FleetError
+from ..host.packages import candidate
 from ..host.sysfs import Sysfs
 from .slurm_node import Gpu, SlurmNode
 
 _GPUS = "proc/driver/nvidia/gpus"
 _MINOR = re.compile(r"^Device Minor:\s*(\d{1,6})\s*$", re.MULTILINE)
+_GRES = re.compile(r"\bGres Name=gpu (?:Type=(?P<type>\S+) )?Count=(?P<count>\d+) ")
 _WORDS = {"CPUs": "cpus", "SocketsPerBoard": "sockets", "CoresPerSocket": "cores_per_socket", "ThreadsPerCore": "threads_per_core",
           "RealMemory": "real_memory_mib"}
 
@@ -67,6 +69,50 @@ def ask_slurmd(commands: Commands) -> Optional[Slurmd]:
     except FleetError:
         return None
     return Slurmd(version.strip().split(" ")[-1], hardware_of(commands.output(["slurmd", "-C"])))
+
+
+def slurm_version(commands: Commands) -> str:
+    """The version that is installed, or else the one that the package archives have; empty if neither is there."""
+    for program in ("slurmctld", "slurmd", "sinfo"):
+        try:
+            return commands.output([program, "-V"]).strip().split(" ")[-1]
+        except FleetError:
+            continue
+    try:
+        return candidate(commands, "slurmctld")
+    except FleetError:
+        return ""  # no apt here
+
+
+def memory_cgroup(sysfs: Sysfs) -> bool:
+    """Whether the kernel can limit memory by control group. Debian's and Ubuntu's kernels of old wait for ``cgroup_enable=memory`` with version 1."""
+    if cgroup_version(sysfs) == 2:
+        return "memory" in (sysfs.read("sys/fs/cgroup/cgroup.controllers") or "").split()
+    rows = [line.split() for line in (sysfs.read("proc/cgroups") or "").splitlines()]
+    return any(row[0] == "memory" and row[-1] == "1" for row in rows if row)
+
+
+def gres_disagreement(node: SlurmNode, text: str) -> str:
+    """Why the GPUs that ``slurmd -G`` found are not those of the description, in words; empty if they are."""
+    found: Dict[str, int] = {}
+    for line in text.splitlines():
+        match = _GRES.search(line)
+        if match:
+            kind = (match.group("type") or "").replace("(null)", "")
+            found[kind] = found.get(kind, 0) + int(match.group("count"))
+    wanted: Dict[str, int] = {}
+    for gpu in node.gpus:
+        wanted[gpu.type] = wanted.get(gpu.type, 0) + 1
+    if found == wanted:
+        return ""
+    errors = [line.partition("error: ")[2] for line in text.splitlines() if "error: " in line]
+    told = " It says: {0}".format("; ".join(errors[:3])) if errors else ""
+    return "slurmd does not find the GPUs that gres.conf gives it, and Slurm would drain the node: {0} are expected, {1} are found.{2}".format(
+        _counted(wanted), _counted(found), told)
+
+
+def _counted(gpus: Mapping[str, int]) -> str:
+    return ", ".join("{0} {1}".format(count, kind or "GPUs") for kind, count in sorted(gpus.items())) or "none"
 
 
 def hardware_of(text: str) -> Hardware:

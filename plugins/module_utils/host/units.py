@@ -1,7 +1,7 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """systemd units: how they stand, and bringing them to where they should."""
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .commands import Commands
 from .errors import FleetError
@@ -19,6 +19,10 @@ class Unit(NamedTuple):
     def in_charge(self) -> bool:
         """Whether it does its work, now or after the next boot. A removed package leaves a script in /etc/init.d, which systemd calls ``generated``."""
         return self.active or self.enablement in ("enabled", "enabled-runtime")
+
+
+#: A daemon that is to run, now and after each boot.
+RUNNING = Unit("enabled", True)
 
 
 def read_units(commands: Commands, names: Iterable[str]) -> Dict[str, Unit]:
@@ -52,6 +56,22 @@ def bring(commands: Commands, name: str, found: Optional[Unit], wanted: Unit, re
         steps.append(("restart",))
     for step in steps:
         commands.output(("systemctl",) + tuple(step) + (name,))
+
+
+def changed(before: Mapping[str, Unit], after: Mapping[str, Unit]) -> List[Tuple[str, Unit, Unit]]:
+    """The units that are to stand otherwise, with how they stand and are to."""
+    gone = Unit("not there", False)
+    return [(name, before.get(name, gone), unit) for name, unit in after.items() if before.get(name, gone) != unit]
+
+
+def check_running(commands: Commands, names: Sequence[str]) -> None:
+    """Raise :class:`FleetError` with the last words of the first of these that does not run."""
+    now = read_units(commands, names)
+    for name in names:
+        if not now.get(name, Unit("", False)).active:
+            said = commands.run(["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=8", "--unit=" + name])
+            words = "; ".join(line.strip() for line in said.out.splitlines() if line.strip()) or "nothing"
+            raise FleetError("{0} does not run. Its last words in the journal: {1}".format(name, words))
 
 
 def why_not(commands: Commands, name: str) -> str:

@@ -1,0 +1,124 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Nodes without jobs for as long as something disturbs them, and what slurmctld thinks of a node."""
+import time
+from typing import List, NamedTuple, Sequence
+
+from ..host import cpuset
+from ..host.commands import Commands
+from ..host.errors import FleetError
+from .slurm_part import MARK
+
+_PAUSE = 1.0
+_BEGUN = "RUNNING,COMPLETING,SUSPENDED,CONFIGURING,STOPPED"
+_BY_SLURM = ("Low RealMemory", "Low CPUs", "Low socket", "gres/", "Node configuration differs", "Not responding", "Node unexpectedly rebooted")
+
+
+class State(NamedTuple):
+    """A node as ``sinfo`` tells of it: ``idle``, ``draining``, ``down*`` …, and why."""
+
+    state: str
+    reason: str
+
+    @property
+    def drained(self) -> bool:
+        return self.state.startswith("drain")
+
+    @property
+    def usable(self) -> bool:
+        """Whether slurmctld has a slurmd there that is what its line says."""
+        return not self.state.endswith("*") and not self.state.startswith(("down", "unknown", "inval", "error", "fail", "not there"))
+
+
+def drain(commands: Commands, nodes: Sequence[str], wait: float, unsure: bool = True) -> None:
+    """Let no more jobs begin on these nodes and wait until those that run have ended.
+
+    If they do not end in ``wait`` seconds, the nodes are as they were before and :class:`FleetError` names the jobs. ``unsure``: where slurmctld cannot be asked,
+    that is a failure too, and not taken for no jobs.
+    """
+    if not nodes:
+        return
+    try:
+        before = {name: state_of(commands, name) for name in nodes}
+        running = jobs_on(commands, nodes)
+    except FleetError as error:
+        if not unsure:
+            return
+        raise FleetError("This changes what jobs on {0} rely on, and slurmctld does not say whether there are any: {1}".format(
+            cpuset.show_hosts(nodes), error.message))
+    ours = [name for name, state in before.items() if not state.drained]
+    if running and wait <= 0:
+        _refuse(nodes, running, wait)
+    if ours:
+        _update(commands, ours, ["State=DRAIN", "Reason=" + MARK])
+    end = time.monotonic() + wait
+    running = jobs_on(commands, nodes)
+    while running and time.monotonic() < end:
+        time.sleep(_PAUSE)
+        running = jobs_on(commands, nodes)
+    if running:
+        if ours:
+            _update(commands, ours, ["State=RESUME"])
+        _refuse(nodes, running, wait)
+
+
+def check_no_jobs(commands: Commands) -> None:
+    """Raise :class:`FleetError` if jobs run anywhere; a controller that does not answer has none to lose."""
+    try:
+        running = commands.output(["squeue", "--noheader", "--states=" + _BEGUN, "--format=%A"]).split()
+    except FleetError:
+        return
+    if running:
+        raise FleetError("The controller is to go, and there are jobs: {0}. Nothing was changed. Give the nodes back first, or wait for the jobs.".format(
+            ", ".join(sorted(set(running), key=int))), jobs=running)
+
+
+def jobs_on(commands: Commands, nodes: Sequence[str]) -> List[str]:
+    """The numbers of the jobs that have begun on these nodes and not ended."""
+    text = commands.output(["squeue", "--noheader", "--states=" + _BEGUN, "--format=%A",
+                            "--nodelist=" + cpuset.show_hosts(nodes)])
+    return sorted(set(text.split()), key=int)
+
+
+def state_of(commands: Commands, name: str) -> State:
+    """What slurmctld thinks of a node; ``not there`` if it knows none of that name."""
+    text = commands.output(["sinfo", "--noheader", "--Node", "--format=%T|%E", "--nodes=" + name])
+    line = (text.strip().splitlines() or ["not there|"])[0]
+    state, _bar, reason = line.partition("|")
+    return State(state.strip(), "" if reason.strip() == "none" else reason.strip())
+
+
+def settle(commands: Commands, name: str, wait: float) -> State:
+    """The node's state once slurmctld can use it, and brought back if it was us who drained it, now or in a run that was cut short.
+
+    Raises :class:`FleetError` with slurmctld's reason if it cannot use the node in time.
+    """
+    end = time.monotonic() + wait
+    while True:
+        try:
+            state = state_of(commands, name)
+        except FleetError as error:
+            state = State("unknown", error.message)
+        if state.usable and not (state.drained and state.reason.startswith(_BY_SLURM)):
+            if state.drained and state.reason.startswith(MARK):
+                _update(commands, [name], ["State=RESUME"])
+                return state_of(commands, name)
+            return state
+        if time.monotonic() >= end:
+            break
+        time.sleep(_PAUSE)
+    if state.state == "not there":
+        raise FleetError("slurmctld does not know the node {0}. Run the role on the controller too: it is the one that takes new nodes up.".format(name))
+    raise FleetError("slurmctld does not use the node {0}. It is {1}{2}. The log of slurmd on the node and that of slurmctld say more.".format(
+        name, state.state, ", since: " + state.reason if state.reason else ""), state=state.state, reason=state.reason)
+
+
+def _update(commands: Commands, nodes: Sequence[str], words: Sequence[str]) -> None:
+    commands.output(["scontrol", "update", "NodeName=" + cpuset.show_hosts(nodes)] + list(words))
+
+
+def _refuse(nodes: Sequence[str], running: Sequence[str], wait: float) -> None:
+    waited = " They did not end in {0:g} s.".format(wait) if wait > 0 else ""
+    raise FleetError(
+        "This changes what jobs on {0} rely on, and there are jobs: {1}.{2} Nothing was changed. Wait for them, or give slurm_gpu_drain_wait the seconds for which "
+        "the role may keep new jobs off and wait for these.".format(cpuset.show_hosts(nodes), ", ".join(running), waited), jobs=list(running))
