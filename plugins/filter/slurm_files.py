@@ -18,8 +18,8 @@ options:
   wanted:
     description:
       - C(version) of Slurm, C(cluster) (its name), C(controller) and C(database) (their hosts; no database means no accounting).
-      - The variables of the role P(dgxops.fleet.slurm_gpu#role) without their prefix, C(mode), C(cgroup), C(partitions), C(hooks), C(health_interval), C(slurm_conf)
-        and C(cgroup_conf). What is left out has the role's default, but for C(partitions), of which there are then none.
+      - The variables of the role P(dgxops.fleet.slurm_gpu#role) without their prefix, C(mode), C(cgroup), C(partitions), C(hooks), C(health_interval),
+        C(slurm_conf) and C(cgroup_conf). What is left out has the role's default, but for C(partitions), of which there are then none.
     type: dict
     required: true
   groups:

@@ -10,7 +10,7 @@ version_added: 0.1.0
 description:
   - Keeps what M(dgxops.fleet.slurm_node_info) found of each node in a file on the controller, so that a node that is down, or left out by C(--limit),
     keeps its lines in Slurm's configuration.
-  - A description goes when its node is no longer one of O(members).
+  - A description goes when its node is no longer one of O(members). One that is needed and nowhere to be had is refused, since the node would lose its lines.
 author:
   - Contributors to dgxops.fleet (@dgxops)
 attributes:
@@ -85,11 +85,14 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.cluster import slurm_nodes
+from ..module_utils.cluster import slurm_conf, slurm_nodes
 from ..module_utils.cluster.slurm_host import slurm_version
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import errors_reported_by
 from ..module_utils.host.files import read_text, remove, write_atomic
+
+#: Another one for tests.
+ROOT = "/"
 
 ARGUMENTS = {
     "described": {"type": "dict", "default": {}},
@@ -103,21 +106,22 @@ ARGUMENTS = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     given = module.params
-    path = "/" + slurm_nodes.KEPT
+    path = os.path.join(ROOT, slurm_nodes.KEPT)
     with errors_reported_by(module):
         if given["state"] == "absent":
-            there = [name for name in (slurm_nodes.KEPT, slurm_nodes.OWN_KEY) if os.path.exists("/" + name)]
+            there = [name for name in (slurm_nodes.KEPT, slurm_nodes.OWN_KEY) if os.path.exists(os.path.join(ROOT, name))]
             for name in there if not module.check_mode else ():
-                remove("/" + name)
+                remove(os.path.join(ROOT, name))
             module.exit_json(changed=bool(there), nodes={}, unknown=[], version="", key_file="")
         kept = slurm_nodes.parse(read_text(path))
-        nodes = slurm_nodes.decide(kept, slurm_nodes.from_dicts(given["described"]), given["members"], given["keep"])
-        key = slurm_nodes.key_file("/")
+        nodes = slurm_nodes.decide(kept, slurm_nodes.from_dicts(given["described"]), given["members"], given["keep"],
+                                   slurm_conf.parse(read_text(os.path.join(ROOT, "etc/slurm/slurm.conf"))).nodes)
+        key = slurm_nodes.key_file(ROOT)
         make = given["key"] and not key
         if not module.check_mode:
             if nodes:
                 write_atomic(path, slurm_nodes.show(nodes.after))
-            key = slurm_nodes.make_key("/") if make else key
+            key = slurm_nodes.make_key(ROOT) if make else key
         module.exit_json(
             changed=bool(nodes) or make,
             diff=[nodes.diff.to_dict()] if nodes else [],

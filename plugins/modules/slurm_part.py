@@ -129,7 +129,9 @@ node_reason:
   type: str
 """
 
+import base64
 import socket
+from typing import Any, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -153,11 +155,22 @@ ARGUMENTS = {
 }
 
 
-def wish_of(given, hostname):
+def checked_key(text: str) -> str:
+    """The key in the one spelling that Base64 has for it. What is wrong with it is told without it."""
+    try:
+        key = base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        key = b""
+    if not 32 <= len(key) <= 1024:
+        raise FleetError("munge_key is not the Base64 of 32 to 1024 bytes, as munge(7) wants a key. Make one: dd if=/dev/urandom bs=1 count=128 | base64 -w0")
+    return base64.b64encode(key).decode("ascii")
+
+
+def wish_of(given: Mapping[str, Any], hostname: str) -> Wish:
     """What the play asks for, checked."""
     files = {name: text for name, text in given["files"].items() if name in FILES}
     if given["munge_key"]:
-        files["munge.key"] = given["munge_key"].strip()
+        files["munge.key"] = checked_key(given["munge_key"])
     if NODE in given["parts"] and hostname != given["name"]:
         raise FleetError("slurmd finds itself by the name of its host, which is {0!r} here, but in the inventory {1!r}. Give the host that name "
                          "(hostnamectl set-hostname), or call it so in the inventory.".format(hostname, given["name"]))

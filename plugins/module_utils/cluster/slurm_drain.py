@@ -11,7 +11,7 @@ from .slurm_part import MARK
 
 _PAUSE = 1.0
 _BEGUN = "RUNNING,COMPLETING,SUSPENDED,CONFIGURING,STOPPED"
-_BY_SLURM = ("Low RealMemory", "Low CPUs", "Low socket", "gres/", "Node configuration differs", "Not responding", "Node unexpectedly rebooted")
+_BY_SLURM = ("Low ", "gres/", "Node configuration differs")
 
 
 class State(NamedTuple):
@@ -33,8 +33,8 @@ class State(NamedTuple):
 def drain(commands: Commands, nodes: Sequence[str], wait: float, unsure: bool = True) -> None:
     """Let no more jobs begin on these nodes and wait until those that run have ended.
 
-    If they do not end in ``wait`` seconds, the nodes are as they were before and :class:`FleetError` names the jobs. ``unsure``: where slurmctld cannot be asked,
-    that is a failure too, and not taken for no jobs.
+    If they do not end in ``wait`` seconds, the nodes are as they were before and :class:`FleetError` names the jobs. ``unsure``: where slurmctld cannot be
+    asked, that is a failure too, and not taken for no jobs.
     """
     if not nodes:
         return
@@ -109,8 +109,10 @@ def settle(commands: Commands, name: str, wait: float) -> State:
         time.sleep(_PAUSE)
     if state.state == "not there":
         raise FleetError("slurmctld does not know the node {0}. Run the role on the controller too: it is the one that takes new nodes up.".format(name))
-    raise FleetError("slurmctld does not use the node {0}. It is {1}{2}. The log of slurmd on the node and that of slurmctld say more.".format(
-        name, state.state, ", since: " + state.reason if state.reason else ""), state=state.state, reason=state.reason)
+    hint = "If that is repaired, bring it back: scontrol update NodeName={0} State=RESUME".format(name) if state.usable else \
+        "The log of slurmd on the node and that of slurmctld say more."
+    raise FleetError("slurmctld does not use the node {0}. It is {1}{2}. {3}".format(
+        name, state.state, ", since: " + state.reason if state.reason else "", hint), state=state.state, reason=state.reason)
 
 
 def _update(commands: Commands, nodes: Sequence[str], words: Sequence[str]) -> None:
@@ -120,5 +122,5 @@ def _update(commands: Commands, nodes: Sequence[str], words: Sequence[str]) -> N
 def _refuse(nodes: Sequence[str], running: Sequence[str], wait: float) -> None:
     waited = " They did not end in {0:g} s.".format(wait) if wait > 0 else ""
     raise FleetError(
-        "This changes what jobs on {0} rely on, and there are jobs: {1}.{2} Nothing was changed. Wait for them, or give slurm_gpu_drain_wait the seconds for which "
-        "the role may keep new jobs off and wait for these.".format(cpuset.show_hosts(nodes), ", ".join(running), waited), jobs=list(running))
+        "This changes what jobs on {0} rely on, and there are jobs: {1}.{2} Nothing was changed. Wait for them, or give slurm_gpu_drain_wait the seconds for "
+        "which the role may keep new jobs off and wait for these.".format(cpuset.show_hosts(nodes), ", ".join(running), waited), jobs=list(running))

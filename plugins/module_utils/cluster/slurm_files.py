@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The configuration files of a whole cluster as texts: from descriptions of its nodes and what a site wants."""
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from ..host import cpuset
 from ..host.errors import FleetError
@@ -40,7 +40,7 @@ class Partition(NamedTuple):
 def files(hosts: Mapping[str, Any], wanted: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> Dict[str, Any]:
     """The texts by name of the file (None: there is to be none), and ``warnings``.
 
-    ``wanted`` are the role's variables without their prefix, and ``controller``, ``database`` (host names) and ``version``; ``groups`` the inventory's.
+    ``wanted`` are the role's variables without their prefix (a ``cgroup`` of 0 is that of a host that is no node), and ``controller``, ``database`` (host names) and ``version``; ``groups`` the inventory's.
     Raises :class:`FleetError` for what Slurm would not take, or would take and pass over.
     """
     cluster = _cluster(wanted)
@@ -48,15 +48,15 @@ def files(hosts: Mapping[str, Any], wanted: Mapping[str, Any], groups: Mapping[s
         raise FleetError("The controller {0} has no Slurm, and its package archives have none. Install it, or give its version as slurm_gpu_version.".format(
             cluster.controller))
     more = wanted.get("slurm_conf") or {}
-    plan = slurm_plan.plan(hosts, wanted["version"], wanted.get("mode", slurm.PER_GPU), wanted.get("cgroup", 2), slurm_conf=more,
-                           cgroup_conf=wanted.get("cgroup_conf") or {})
+    cgroup = wanted.get("cgroup") or (2 if slurm.version_of(wanted["version"]) >= slurm.Version(22, 5) else 1)
+    plan = slurm_plan.plan(hosts, wanted["version"], wanted.get("mode", slurm.PER_GPU), cgroup, slurm_conf=more, cgroup_conf=wanted.get("cgroup_conf") or {})
     for key in more:
         if str(key).lower() in _OWN:
             raise FleetError("{0} in slurm_gpu_slurm_conf is made by the role itself from the inventory. Leave it out.".format(key))
     if not wanted.get("memory_cgroup", True) and "ConstrainRAMSpace=yes" in plan.cgroup_conf:
         raise FleetError(
-            "The kernel of this node does not limit memory by control group, and slurmd would not start. Give it cgroup_enable=memory swapaccount=1 by the module "
-            "dgxops.fleet.kernel_cmdline and boot it, or set ConstrainRAMSpace: false in slurm_gpu_cgroup_conf.")
+            "The kernel of this node does not limit memory by control group, and slurmd would not start. Give it cgroup_enable=memory swapaccount=1 by the "
+            "module dgxops.fleet.kernel_cmdline and boot it, or set ConstrainRAMSpace: false in slurm_gpu_cgroup_conf.")
     nodes = {name: SlurmNode.from_dict(_inner(described), name) for name, described in hosts.items()}
     partitions = _partitions(wanted.get("partitions") or [], groups, nodes)
     own = {str(key).lower() for key in more}
@@ -117,7 +117,7 @@ def _partitions(given: Sequence[Any], groups: Mapping[str, Sequence[str]], nodes
         name = str(entry.get("name") or "") if isinstance(entry, Mapping) else ""
         if not _NAME.match(name) or name in [other.name for other in found]:
             raise FleetError("slurm_gpu_partitions has {0!r}: each partition needs a name of its own of letters, digits, _, . and -.".format(entry))
-        members = set()
+        members: Set[str] = set()
         for group in entry.get("groups") or [name]:
             if group not in groups:
                 raise FleetError("The partition {0} is to have the hosts of the group {1}, which is not in the inventory. It has: {2}.".format(

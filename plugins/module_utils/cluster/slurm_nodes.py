@@ -7,8 +7,9 @@ A node that is down, or left out by ``--limit``, keeps its lines for as long as 
 import contextlib
 import json
 import os
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+from ..host import cpuset
 from ..host.errors import FleetError
 from ..host.files import Diff
 from .slurm_node import SlurmNode
@@ -34,9 +35,12 @@ class Nodes(NamedTuple):
         return Diff(show(self.before) if self.before else "", show(self.after), "/" + KEPT)
 
 
-def decide(kept: Mapping[str, SlurmNode], described: Mapping[str, SlurmNode], members: Sequence[str], keep: bool) -> Nodes:
+def decide(
+    kept: Mapping[str, SlurmNode], described: Mapping[str, SlurmNode], members: Sequence[str], keep: bool, configured: Collection[str] = ()
+) -> Nodes:
     """What is to be kept: what was described now, and of the other members what was.
 
+    Members that are ``configured`` in Slurm and not described anywhere would lose their lines, and their jobs, so that is refused.
     With ``keep`` off the controller's configuration stays as it is; a node that is other than it says is then refused, since its files would not agree
     with those of the rest of the cluster.
     """
@@ -44,13 +48,20 @@ def decide(kept: Mapping[str, SlurmNode], described: Mapping[str, SlurmNode], me
     if strangers:
         raise FleetError("{0} are described but are no nodes of the cluster: those are {1}.".format(", ".join(strangers), ", ".join(members) or "none"))
     after = {name: described.get(name) or kept[name] for name in sorted(members) if name in described or name in kept}
+    lost = sorted(set(members) & set(configured) - set(after))
+    if lost:
+        raise FleetError(
+            "{0} are nodes of this cluster, but /{1} on the controller does not describe them, and they are not a part of this run, or down. "
+            "They would lose their lines, so nothing was changed. Run once with all nodes up and without --limit, or take nodes that are gone for good out "
+            "of the inventory.".format(
+                cpuset.show_hosts(lost), KEPT), nodes=lost)
     if not keep:
         other = sorted(name for name in described if kept.get(name) != described[name])
         if other:
             raise FleetError(
-                "{0} is not what the cluster's configuration says, or new in it, and the controller is not a part of this run. Run without --limit, or name the "
-                "controller in it too.".format(", ".join(other)), nodes=other)
-        after = {name: node for name, node in kept.items()}
+                "{0} is not what the cluster's configuration says, or new in it, and the controller is not a part of this run. Run without --limit, or name "
+                "the controller in it too.".format(", ".join(other)), nodes=other)
+        after = dict(kept)
     return Nodes(kept, after, sorted(set(members) - set(after)))
 
 
@@ -63,7 +74,8 @@ def parse(text: Optional[str]) -> Dict[str, SlurmNode]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise FleetError("/{0} on the controller should hold the descriptions of the nodes, but cannot be read. Remove it and run with all nodes up.".format(KEPT))
+        raise FleetError("/{0} on the controller should hold the descriptions of the nodes, but cannot be read. Remove it, and run with all nodes up.".format(
+            KEPT))
     return from_dicts(found)
 
 

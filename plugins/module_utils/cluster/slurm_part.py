@@ -159,14 +159,15 @@ def _present(wish: Wish, found: Found) -> Change:
     files = {name: (found.files.get(name), text) for name, text in wish.wanted_files.items() if found.files.get(name) != text}
     install = tuple(name for name in wish.wanted_packages if name not in found.packages)
     before = {name: unit for name, unit in found.units.items() if name in wish.wanted_units}
-    units = changed(before, {name: RUNNING for name in wish.wanted_units})
+    units = changed(before, dict.fromkeys(wish.wanted_units, RUNNING))
     restart = {unit for name in files for unit in FILES[name].restarts if unit in wish.wanted_units}
     reconfigure = set()
     text = files.get("slurm.conf")
     if text and text[0] is not None and not slurm_conf.compare(slurm_conf.parse(text[0]), slurm_conf.parse(text[1])).needs_restart:
         others = {unit for name in files if name != "slurm.conf" for unit in FILES[name].restarts}
-        reconfigure = {unit for unit in (CTLD, SLURMD) if unit in wish.wanted_units and unit not in others}
-        restart -= reconfigure
+        restart -= {CTLD, SLURMD} - others
+        # One that does not run reads its files when it starts.
+        reconfigure = {unit for unit in (CTLD, SLURMD) if unit in before and before[unit].active and unit not in others}
     unfinished = set(found.record.get("restart", ())) & set(wish.wanted_units)
     after = {name: wish.wanted_files.get(name, found.files.get(name)) for name in FILES}
     drain = jobs_at_stake(wish.name, wish.parts, found.files, after)

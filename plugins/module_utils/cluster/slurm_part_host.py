@@ -58,17 +58,19 @@ def carry_out(wish: Wish, found: Found, change: Change, host: Host, node: Option
     if not wish.present:
         _give_back(change, host, drain_wait, wish.name)
         return
-    record = dict(change.record)
+    # What is to start anew is written down only when nothing is left that could be refused.
+    record = dict(change.record, restart=found.record.get("restart", []))
     if change.install:
         _write_record(host, record)
         packages.install(host.commands, change.install)
         new = packages.installed(host.commands) - found.packages
         record["packages"] = sorted(set(record.get("packages", ())) | new)
-    _write_record(host, record)
     if node is not None and change.files:
         _check_hardware(wish, node, host)
     # Whom this drains, the run on the node itself brings back (slurm_drain.settle), after its slurmd has taken up the same configuration.
     slurm_drain.drain(host.commands, change.drain, drain_wait)
+    record["restart"] = change.record["restart"]
+    _write_record(host, record)
     _write_files(change, host)
     _start(wish, change, host, record)
     _write_record(host, dict(record, restart=[]))
@@ -81,7 +83,7 @@ def _start(wish: Wish, change: Change, host: Host, record: Dict[str, Any]) -> No
         if name not in units:
             raise FleetError("This host has no {0}. Install Slurm's packages, or let the role do it (slurm_gpu_packages).".format(name))
         bring(host.commands, name, units[name], RUNNING, name in change.restart)
-        if name == MARIADB and change.database:
+        if name == MARIADB and change.database and not slurm_database.exists(host.commands):
             record["database"] = True
             _write_record(host, record)
             slurm_database.create(host.commands)
@@ -142,7 +144,15 @@ def _write_files(change: Change, host: Host) -> None:
         if after is not None:
             os.chmod(path, rule.mode)
             if os.geteuid() == 0:
-                shutil.chown(path, rule.owner, rule.owner)
+                _give_to(path, rule.owner)
+
+
+def _give_to(path: str, owner: str) -> None:
+    try:
+        shutil.chown(path, owner, owner)
+    except LookupError:
+        raise FleetError("{0} is to belong to the user {1}, but this host has none of that name. The distribution's packages of Slurm and munge make it.".format(
+            path, owner))
 
 
 def _write_secret(path: str, content: bytes) -> None:

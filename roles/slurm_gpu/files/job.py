@@ -59,7 +59,7 @@ def settings():
 def run(argv, timeout):
     """Exit status and all that a program said; None as status if there is no such program, 124 if it took too long."""
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False,
                               env=dict(os.environ, PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C"))
     except FileNotFoundError:
         return None, ""
@@ -154,7 +154,7 @@ def first_line(text):
 
 
 def look(wanted, gpus, with_dcgm):
-    """Each check with what is wrong (nothing: ""), and how long it took; None, where there is no program for it, is left out. Ends with the first that is wrong."""
+    """Each check with what is wrong (nothing: "") and how long it took, up to the first that is wrong. Those whose program is not there are left out."""
     steps = [("devices", lambda: check_files(gpus)), ("nvidia-smi", lambda: check_smi(wanted["timeout"]))]
     if with_dcgm and wanted["dcgm_level"]:
         steps.append(("dcgmi", lambda: check_dcgm(wanted["dcgm_level"], indexes(gpus, wanted["timeout"]), wanted["timeout"])))

@@ -21,6 +21,13 @@ def test_a_simulated_dgx_1_is_written_and_read(tmp_path):
     assert repr(Topology.from_sysfs(str(tmp_path / "host"))) == "<Topology: 80 CPUs online of 80, 40 cores, 2 nodes, 14 devices>"
 
 
+def test_a_machine_may_pose_with_less_memory_and_with_other_numbers_of_its_gpus(tmp_path):
+    root = tmp_path / "host"
+    assert command("dgx-1", str(root), "--memory-gib", "16", "--minors", "7,6,5,4,3,2,1,0") == (0, "")
+    assert sum(node.memory_kib for node in Topology.from_sysfs(str(root)).nodes) == 16 * sysfs_tree.GIB
+    assert (root / "proc/driver/nvidia/gpus/0000:06:00.0/information").read_text().endswith("Device Minor: \t 7\n")
+
+
 def test_nothing_is_written_over(tmp_path):
     (tmp_path / "precious").write_text("mine")
     status, said = command("dgx-1", str(tmp_path))

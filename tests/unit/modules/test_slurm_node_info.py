@@ -25,13 +25,10 @@ SLURMD_C = "NodeName=dgx01 CPUs=96 Boards=1 SocketsPerBoard=2 CoresPerSocket=24 
 def dgx_2(tmp_path):
     """A DGX-2 whose driver numbered the GPUs backwards within each half of the machine."""
     root = str(tmp_path / "dgx-2")
-    sysfs_tree.write(sysfs_tree.dgx_2(), root)
+    minors = [7 - at if at < 8 else 23 - at for at in range(16)]
+    sysfs_tree.write(sysfs_tree.dgx_2()._replace(minors=minors), root)
     os.makedirs(os.path.join(root, "dev"), exist_ok=True)
-    gpus = os.path.join(root, "proc/driver/nvidia/gpus")
-    for at, address in enumerate(sorted(os.listdir(gpus))):
-        minor = 7 - at if at < 8 else 23 - at
-        with open(os.path.join(gpus, address, "information"), "a") as handle:
-            handle.write("\nDevice Minor: \t {0}\nGPU Excluded:\t No\n".format(minor))
+    for minor in minors:
         if minor != 15:
             open(os.path.join(root, "dev/nvidia{0}".format(minor)), "w").close()
     return root

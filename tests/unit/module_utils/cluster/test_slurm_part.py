@@ -1,0 +1,188 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A host on its way into a Slurm cluster, from one configuration to another, and back out of it."""
+import pytest
+
+from ansible_collections.dgxops.fleet.plugins.module_utils.cluster import slurm_drain, slurm_part
+from ansible_collections.dgxops.fleet.plugins.module_utils.cluster.slurm_part import (
+    CONTROLLER,
+    CTLD,
+    DATABASE,
+    DBD,
+    LOGIN,
+    MARIADB,
+    MUNGE,
+    NODE,
+    SLURMD,
+    Found,
+    Wish,
+)
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Recorded, Result
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.units import RUNNING, Unit
+
+CONF = "SelectType=select/cons_tres\nMinJobAge=300\nNodeName=dgx[01-02] CPUs=96\nPartitionName=all Nodes=ALL\n"
+GRES = "NodeName=dgx[01-02] Name=gpu File=/dev/nvidia[0-15]\n"
+FILES = {
+    "slurm.conf": CONF, "gres.conf": GRES, "cgroup.conf": "ConstrainCores=yes\n", "slurmdbd.conf": "DbdHost=slurm01\n", "munge.key": "a2V5", "job": "#!x\n",
+}
+UNITS = {MUNGE: RUNNING, MARIADB: RUNNING, DBD: RUNNING, CTLD: RUNNING, SLURMD: RUNNING}
+
+
+def wish(parts=(NODE,), name="dgx01", present=True, **changed):
+    return Wish(present, tuple(parts), dict(FILES, **{key.replace("_", "."): text for key, text in changed.items()}), name, True)
+
+
+def settled(parts=(NODE,), **more):
+    """A host that is what :func:`wish` asks for."""
+    wanted = wish(parts)
+    record = {"units": {}, "files": {}, "restart": []}
+    found = Found(frozenset(wanted.wanted_packages), UNITS, wanted.wanted_files, True, record)
+    return found._replace(**more)
+
+
+FRESH = Found(frozenset(), {}, {}, False, {})
+
+
+@pytest.mark.parametrize("parts", [(CONTROLLER, DATABASE), (CONTROLLER,), (DATABASE,), (NODE,), (LOGIN,), (CONTROLLER, NODE), slurm_part.PARTS])
+def test_a_host_that_is_what_is_wanted_is_left_alone(parts):
+    change = slurm_part.decide(wish(parts), settled(parts))
+    assert not change and change.diffs == []
+
+
+@pytest.mark.parametrize(("parts", "packages", "files", "units"), [
+    ((NODE,), ["munge", "slurm-client", "slurmd"], ["cgroup.conf", "gres.conf", "job", "munge.key", "slurm.conf"], [MUNGE, SLURMD]),
+    ((LOGIN,), ["munge", "slurm-client"], ["munge.key", "slurm.conf"], [MUNGE]),
+    ((CONTROLLER, DATABASE), ["mariadb-server", "munge", "slurm-client", "slurmctld", "slurmdbd"], ["gres.conf", "munge.key", "slurm.conf", "slurmdbd.conf"],
+     [MUNGE, MARIADB, DBD, CTLD]),
+])
+def test_a_fresh_host_gets_what_its_parts_need(parts, packages, files, units):
+    change = slurm_part.decide(wish(parts), FRESH)
+    assert (list(change.install), sorted(change.files), [name for name, _before, _after in change.units]) == (packages, files, units)
+    assert change.database is (True if DATABASE in parts else None) and change.drain == () and change.record["fresh"]
+
+
+def test_a_diff_shows_no_key():
+    shown = "".join(diff.before + diff.after for diff in slurm_part.decide(wish(), settled(files=dict(FILES, **{"munge.key": "b2xk"}))).diffs)
+    assert shown == "(a key)\n(another key)\n"
+
+
+def test_a_setting_that_daemons_take_up_restarts_nothing_and_waits_for_no_job():
+    change = slurm_part.decide(wish((CONTROLLER, NODE), slurm_conf=CONF.replace("300", "200")), settled((CONTROLLER, NODE)))
+    assert (change.restart, change.reconfigure, change.drain) == ((), (CTLD, SLURMD), ())
+
+
+# (who, what becomes other) -> (restarted, without jobs)
+@pytest.mark.parametrize(("parts", "changed", "restart", "drain"), [
+    ((CONTROLLER,), {"slurm_conf": CONF.replace("cons_tres", "linear")}, [CTLD], ["dgx01", "dgx02"]),
+    ((CONTROLLER,), {"slurm_conf": CONF.replace("dgx[01-02] CPUs=96", "dgx01 CPUs=96\nNodeName=dgx02 CPUs=48")}, [CTLD], ["dgx02"]),
+    ((CONTROLLER,), {"slurm_conf": CONF.replace("dgx[01-02]", "dgx[01-03]")}, [CTLD], []),
+    ((CONTROLLER,), {"gres_conf": GRES + "NodeName=dgx02 Name=gpu File=/dev/nvidia16\n"}, [CTLD], ["dgx02"]),
+    ((CONTROLLER,), {"cgroup_conf": "ConstrainCores=no\n"}, [], []),
+    ((NODE,), {"cgroup_conf": "ConstrainCores=no\n"}, [SLURMD], ["dgx01"]),
+    ((NODE,), {"slurm_conf": CONF.replace("dgx[01-02] CPUs=96", "dgx01 CPUs=96\nNodeName=dgx02 CPUs=48")}, [SLURMD], []),
+    ((NODE,), {"slurm_conf": CONF + "TaskPlugin=task/cgroup\n"}, [SLURMD], ["dgx01"]),
+    ((NODE,), {"job": "#!y\n"}, [], []),
+    ((NODE,), {"munge_key": "bmV3"}, [MUNGE], []),
+    ((LOGIN,), {"slurm_conf": CONF.replace("cons_tres", "linear")}, [], []),
+    ((DATABASE,), {"slurmdbd_conf": "DbdHost=slurm02\n"}, [DBD], []),
+])
+def test_what_starts_anew_and_who_must_have_no_jobs(parts, changed, restart, drain):
+    change = slurm_part.decide(wish(parts, **changed), settled(parts))
+    assert (list(change.restart), list(change.drain)) == (restart, drain)
+
+
+def test_a_daemon_that_a_run_could_no_longer_restart_is_restarted_by_the_next():
+    change = slurm_part.decide(wish(), settled(record={"units": {}, "files": {}, "restart": [SLURMD]}))
+    assert change and change.restart == (SLURMD,) and not change.files
+
+
+def test_a_daemon_that_was_stopped_is_started():
+    change = slurm_part.decide(wish(), settled(units=dict(UNITS, **{SLURMD: Unit("disabled", False)})))
+    assert change.units == [(SLURMD, Unit("disabled", False), RUNNING)] and change.restart == ()
+
+
+def test_a_host_is_given_back_as_it_was():
+    before = FRESH._replace(packages=frozenset(["munge"]), units={MUNGE: Unit("disabled", False)}, files={"munge.key": "b2xk"})
+    record = dict(slurm_part.decide(wish(), before).record, packages=["slurmd", "slurm-client"])
+    assert record["files"] == {"slurm.conf": False, "gres.conf": False, "cgroup.conf": False, "job": False, "munge.key": True}
+    change = slurm_part.decide(wish(present=False), settled(record=record))
+    assert change.purge == ("slurmd", "slurm-client")
+    assert change.units == [(MUNGE, RUNNING, Unit("disabled", False))]
+    assert {name: after for name, (_before, after) in change.files.items()} == {
+        "slurm.conf": None, "gres.conf": None, "cgroup.conf": None, "job": None, "munge.key": ""}
+
+
+def test_a_host_that_was_never_a_part_has_nothing_to_give_back():
+    assert not slurm_part.decide(wish((), present=False), FRESH._replace(files=FILES))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_a_broken_record_is_told(text):
+    with pytest.raises(FleetError, match="slurm_gpu.json should say how this host was"):
+        slurm_part.parse_record(text)
+
+
+# -- nodes without jobs ------------------------------------------------------------------------------------------------------------------
+
+SINFO = ("sinfo", "--noheader", "--Node", "--format=%T|%E", "--nodes=dgx01")
+SQUEUE = ("squeue", "--noheader", "--states=RUNNING,COMPLETING,SUSPENDED,CONFIGURING,STOPPED", "--format=%A", "--nodelist=dgx01")
+DRAIN = ("scontrol", "update", "NodeName=dgx01", "State=DRAIN", "Reason=dgxops.fleet: new configuration")
+RESUME = ("scontrol", "update", "NodeName=dgx01", "State=RESUME")
+
+
+def said(state="idle|none", jobs=""):
+    return Recorded({SINFO: Result(0, state + "\n" + state + "\n", ""), SQUEUE: Result(0, jobs, ""), DRAIN: Result(0, "", ""), RESUME: Result(0, "", "")})
+
+
+def test_jobs_are_not_waited_for_unasked_and_nothing_is_drained():
+    commands = said(jobs="12\n9\n")
+    with pytest.raises(FleetError, match="there are jobs: 9, 12. Nothing was changed.*slurm_gpu_drain_wait") as caught:
+        slurm_drain.drain(commands, ["dgx01"], 0)
+    assert caught.value.details == {"jobs": ["9", "12"]} and DRAIN not in commands.asked
+
+
+def test_jobs_that_do_not_end_in_time_leave_the_node_as_it_was(monkeypatch):
+    monkeypatch.setattr(slurm_drain, "_PAUSE", 0.01)
+    commands = said(jobs="9\n")
+    with pytest.raises(FleetError, match="did not end in 0.05 s"):
+        slurm_drain.drain(commands, ["dgx01"], 0.05)
+    assert commands.asked[-1] == RESUME
+
+
+def test_a_node_that_others_drained_stays_theirs(monkeypatch):
+    monkeypatch.setattr(slurm_drain, "_PAUSE", 0.01)
+    commands = said("drained|fan broken", jobs="9\n")
+    with pytest.raises(FleetError):
+        slurm_drain.drain(commands, ["dgx01"], 0.05)
+    assert DRAIN not in commands.asked and RESUME not in commands.asked
+    assert slurm_drain.settle(commands, "dgx01", 0) == slurm_drain.State("drained", "fan broken")
+
+
+def test_a_node_that_we_drained_comes_back_also_after_a_run_that_was_cut_short():
+    commands = said("drained|dgxops.fleet: new configuration")
+    slurm_drain.settle(commands, "dgx01", 0)
+    assert RESUME in commands.asked
+
+
+@pytest.mark.parametrize(("state", "expected"), [
+    ("drained|Low RealMemory (reported:100 < 100.00% of configured:200)", "It is drained, since: Low RealMemory"),
+    ("inval|gres/gpu count reported lower than configured (0 < 16)", "It is inval, since: gres/gpu count"),
+    ("down*|Not responding", "It is down"),
+    ("idle*|none", "It is idle"),
+])
+def test_what_slurmctld_has_against_a_node_is_told(state, expected):
+    with pytest.raises(FleetError, match=expected):
+        slurm_drain.settle(said(state), "dgx01", 0)
+
+
+def test_a_node_that_the_controller_does_not_know_needs_the_controller():
+    commands = Recorded({SINFO: Result(0, "", "")})
+    with pytest.raises(FleetError, match="does not know the node dgx01. Run the role on the controller too"):
+        slurm_drain.settle(commands, "dgx01", 0)
+
+
+def test_without_slurmctld_it_is_not_known_whether_there_are_jobs():
+    with pytest.raises(FleetError, match="slurmctld does not say whether there are any"):
+        slurm_drain.drain(Recorded({}), ["dgx01"], 60)
+    slurm_drain.drain(Recorded({}), ["dgx01"], 60, unsure=False)
