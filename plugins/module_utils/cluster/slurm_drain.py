@@ -99,10 +99,9 @@ def settle(commands: Commands, name: str, wait: float) -> State:
             state = state_of(commands, name)
         except FleetError as error:
             state = State("unknown", error.message)
-        if state.usable and not (state.drained and state.reason.startswith(_BY_SLURM)):
-            if state.drained and state.reason.startswith(MARK):
-                _update(commands, [name], ["State=RESUME"])
-                return state_of(commands, name)
+        if state.usable and state.drained and state.reason.startswith(MARK):
+            _update(commands, [name], ["State=RESUME"])  # until the node is asked the next time, slurmctld takes it for one that does not respond
+        elif state.usable and not (state.drained and state.reason.startswith(_BY_SLURM)):
             return state
         if time.monotonic() >= end:
             break

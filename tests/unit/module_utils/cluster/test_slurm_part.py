@@ -159,10 +159,14 @@ def test_a_node_that_others_drained_stays_theirs(monkeypatch):
     assert slurm_drain.settle(commands, "dgx01", 0) == slurm_drain.State("drained", "fan broken")
 
 
-def test_a_node_that_we_drained_comes_back_also_after_a_run_that_was_cut_short():
-    commands = said("drained|dgxops.fleet: new configuration")
-    slurm_drain.settle(commands, "dgx01", 0)
-    assert RESUME in commands.asked
+def test_a_node_that_we_drained_comes_back_also_after_a_run_that_was_cut_short(monkeypatch):
+    commands = said()
+    states = iter(["drained|dgxops.fleet: new configuration", "idle*|none", "idle|none"])
+    known = commands.run
+    monkeypatch.setattr(slurm_drain, "_PAUSE", 0)
+    monkeypatch.setattr(commands, "run", lambda argv, *more: Result(0, next(states), "") if tuple(argv) == SINFO else known(argv, *more))
+    assert slurm_drain.settle(commands, "dgx01", 5) == slurm_drain.State("idle", "")
+    assert commands.asked == [RESUME]
 
 
 @pytest.mark.parametrize(("state", "expected"), [
