@@ -40,7 +40,8 @@ class Partition(NamedTuple):
 def files(hosts: Mapping[str, Any], wanted: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> Dict[str, Any]:
     """The texts by name of the file (None: there is to be none), and ``warnings``.
 
-    ``wanted`` are the role's variables without their prefix (a ``cgroup`` of 0 is that of a host that is no node), and ``controller``, ``database`` (host names) and ``version``; ``groups`` the inventory's.
+    ``wanted`` are the role's variables without their prefix (a ``cgroup`` of 0 is that of a host that is no node), and ``controller``, ``database`` (host
+    names) and ``version``; ``groups`` the inventory's.
     Raises :class:`FleetError` for what Slurm would not take, or would take and pass over.
     """
     cluster = _cluster(wanted)

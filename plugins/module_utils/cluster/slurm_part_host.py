@@ -151,8 +151,7 @@ def _give_to(path: str, owner: str) -> None:
     try:
         shutil.chown(path, owner, owner)
     except LookupError:
-        raise FleetError("{0} is to belong to the user {1}, but this host has none of that name. The distribution's packages of Slurm and munge make it.".format(
-            path, owner))
+        raise FleetError("{0} is to belong to the user {1}, but this host has none of that name. Slurm's and munge's packages make it.".format(path, owner))
 
 
 def _write_secret(path: str, content: bytes) -> None:
