@@ -79,6 +79,10 @@ key_file:
   returned: success
   type: str
   sample: /etc/munge/munge.key
+slurm_conf:
+  description: The text of C(slurm.conf) on the controller. Empty if there is none.
+  returned: success
+  type: str
 """
 
 import os
@@ -112,10 +116,11 @@ def main() -> None:
             there = [name for name in (slurm_nodes.KEPT, slurm_nodes.OWN_KEY) if os.path.exists(os.path.join(ROOT, name))]
             for name in there if not module.check_mode else ():
                 remove(os.path.join(ROOT, name))
-            module.exit_json(changed=bool(there), nodes={}, unknown=[], version="", key_file="")
+            module.exit_json(changed=bool(there), nodes={}, unknown=[], version="", key_file="", slurm_conf="")
         kept = slurm_nodes.parse(read_text(path))
+        conf = read_text(os.path.join(ROOT, "etc/slurm/slurm.conf"))
         nodes = slurm_nodes.decide(kept, slurm_nodes.from_dicts(given["described"]), given["members"], given["keep"],
-                                   slurm_conf.parse(read_text(os.path.join(ROOT, "etc/slurm/slurm.conf"))).nodes)
+                                   slurm_conf.parse(conf).nodes)
         key = slurm_nodes.key_file(ROOT)
         make = given["key"] and not key
         if not module.check_mode:
@@ -129,6 +134,7 @@ def main() -> None:
             unknown=nodes.unknown,
             version=slurm_version(Commands()),
             key_file="/" + key if key else "",
+            slurm_conf=conf or "",
         )
 
 
