@@ -185,7 +185,7 @@ def main() -> None:
     with errors_reported_by(module):
         wish = wish_of(given, socket.gethostname().partition(".")[0])
         node = SlurmNode.from_dict(given["node"]) if given["node"] and NODE in wish.parts else None
-        commands = Commands()
+        commands = Commands(timeout=120)  # a controller saves the state of its jobs when it is stopped
         host = Host(commands)
         found = read(wish, host)
         change = decide(wish, found)

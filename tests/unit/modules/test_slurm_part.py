@@ -66,7 +66,7 @@ class Played(Commands):
 @pytest.fixture
 def played(tmp_path, monkeypatch):
     commands = Played()
-    monkeypatch.setattr(slurm_part, "Commands", lambda: commands)
+    monkeypatch.setattr(slurm_part, "Commands", lambda **more: commands)
     monkeypatch.setattr(slurm_part, "Host", lambda programs: Host(programs, str(tmp_path)))
     monkeypatch.setattr(slurm_part_host.shutil, "chown", lambda *words: None)  # there is no user munge here
     for name in ("etc/munge", "etc/slurm"):
