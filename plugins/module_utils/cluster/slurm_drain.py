@@ -1,6 +1,7 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Nodes without jobs for as long as something disturbs them, and what slurmctld thinks of a node."""
+import contextlib
 import time
 from typing import List, NamedTuple, Sequence
 
@@ -100,7 +101,10 @@ def settle(commands: Commands, name: str, wait: float) -> State:
         except FleetError as error:
             state = State("unknown", error.message)
         if state.usable and state.drained and state.reason.startswith(MARK):
-            _update(commands, [name], ["State=RESUME"])  # until the node is asked the next time, slurmctld takes it for one that does not respond
+            # A slurmctld that has just started refuses this until the node's slurmd has registered. After it, and until the node is asked the next time,
+            # slurmctld takes it for one that does not respond.
+            with contextlib.suppress(FleetError):
+                _update(commands, [name], ["State=RESUME"])
         elif state.usable and not (state.drained and state.reason.startswith(_BY_SLURM)):
             return state
         if time.monotonic() >= end:

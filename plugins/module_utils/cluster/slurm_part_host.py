@@ -3,6 +3,7 @@
 """Reads a host that is a part of a Slurm cluster and changes it; what is to be changed is decided in :mod:`slurm_part`."""
 import base64
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -190,6 +191,7 @@ def _give_back(change: Change, host: Host, drain_wait: float, name: str) -> None
             shutil.rmtree(host.path("var/lib/mysql"), ignore_errors=True)
     if record.get("fresh"):
         _remove_state(host)
+        _remove_control_groups(host, name)
     remove(host.path(RECORD))
     remove(host.path(RECORD + ".going"))
 
@@ -214,6 +216,15 @@ def _remove_state(host: Host) -> None:
         for entry in _entries(host.path(directory)):
             path = os.path.join(host.path(directory), entry)
             shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) and not os.path.islink(path) else remove(path)
+
+
+def _remove_control_groups(host: Host, name: str) -> None:
+    """The groups of version 1 that slurmd left empty; the kernel keeps one that has processes."""
+    for group in ("slurm", "slurm_" + name):
+        for top in glob.glob(host.path("sys/fs/cgroup/*/" + group)):
+            for directory, _below, _files in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(directory)
 
 
 def _entries(directory: str) -> List[str]:

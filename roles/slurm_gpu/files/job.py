@@ -362,16 +362,19 @@ def refused(job, wanted):
 def health(scheduler, wanted):
     """The one that may ask Slurm. A node that is drained with a reason of this kind keeps it; who repairs the GPU brings the node back."""
     found = look(wanted, sorted(minors().values()), False)
-    problem = next((check["problem"] for check in found if check["problem"]), "") or remembered()
-    if not problem:
+    problem, prologs = next((check["problem"] for check in found if check["problem"]), ""), remembered()
+    if not problem and not prologs:
         return 0
-    say(problem)
+    say(problem or prologs)
     if scheduler == "slurm":
         name = socket.gethostname().partition(".")[0]
         _status, said = run(["sinfo", "--noheader", "--Node", "--format=%T|%E", "--nodes=" + name], wanted["timeout"])
         state, _bar, reason = first_line(said).partition("|")
-        if not (state.startswith("drain") and reason.startswith(REASON)):
-            run(["scontrol", "update", "NodeName=" + name, "State=DRAIN", "Reason=" + (REASON + problem)[:250]], wanted["timeout"])
+        told = state.startswith("drain") and reason.startswith(REASON)
+        # What a prolog found puts Slurm's own reason in better words, but says nothing of a node that was repaired and brought back since.
+        refused = state.startswith("drain") and reason.startswith("Prolog error")
+        if refused or (problem and not told):
+            run(["scontrol", "update", "NodeName=" + name, "State=DRAIN", "Reason=" + (REASON + (problem or prologs))[:250]], wanted["timeout"])
     return 0
 
 

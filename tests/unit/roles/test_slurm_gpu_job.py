@@ -124,6 +124,15 @@ def test_a_sick_gpu_keeps_the_job_away_and_the_reason_is_told(job, tmp_path, ans
     assert not [line for line in job.asked if line.startswith("scontrol")]
 
 
+def test_what_a_prolog_found_does_not_take_out_a_node_that_was_repaired_since(job, tmp_path):
+    (tmp_path / "dev/nvidia1").unlink()
+    assert job.prolog("slurm", job.wanted) == 1
+    (tmp_path / "dev/nvidia1").touch()
+    job.answers = {"sinfo": (0, "idle|none"), "scontrol": (0, "")}
+    assert job.health("slurm", job.wanted) == 0
+    assert not [line for line in job.asked if line.startswith("scontrol")]
+
+
 @pytest.mark.parametrize("answers", [
     {"dcgmi": (255, "Error: unable to establish a connection to the specified host: localhost")},
     {"nvidia-smi": (0, "0, 00000000:07:00.0, [N/A], [N/A]"), "dcgmi": (1, "")},

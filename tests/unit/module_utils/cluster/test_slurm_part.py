@@ -159,14 +159,17 @@ def test_a_node_that_others_drained_stays_theirs(monkeypatch):
     assert slurm_drain.settle(commands, "dgx01", 0) == slurm_drain.State("drained", "fan broken")
 
 
-def test_a_node_that_we_drained_comes_back_also_after_a_run_that_was_cut_short(monkeypatch):
-    commands = said()
-    states = iter(["drained|dgxops.fleet: new configuration", "idle*|none", "idle|none"])
-    known = commands.run
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_a_node_that_we_drained_comes_back_also_after_a_run_that_was_cut_short(monkeypatch, refusals):
+    """A slurmctld that has just started refuses to bring back a node that has not registered yet."""
+    ours = "drained|dgxops.fleet: new configuration"
+    states = iter([ours] * (refusals + 1) + ["idle*|none", "idle|none"])
+    answers = iter([Result(1, "", "slurm_update error: Invalid node state specified")] * refusals + [Result(0, "", "")])
+    commands = Recorded({})
     monkeypatch.setattr(slurm_drain, "_PAUSE", 0)
-    monkeypatch.setattr(commands, "run", lambda argv, *more: Result(0, next(states), "") if tuple(argv) == SINFO else known(argv, *more))
+    monkeypatch.setattr(commands, "run", lambda argv, *more: Result(0, next(states), "") if tuple(argv) == SINFO else next(answers))
     assert slurm_drain.settle(commands, "dgx01", 5) == slurm_drain.State("idle", "")
-    assert commands.asked == [RESUME]
+    assert not list(states) and not list(answers)
 
 
 @pytest.mark.parametrize(("state", "expected"), [
