@@ -4,9 +4,9 @@
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
+from ..host import apt
 from ..host.commands import Commands
 from ..host.errors import FleetError
-from ..host.packages import candidate
 from ..host.sysfs import Sysfs
 from .slurm_node import Gpu, SlurmNode
 
@@ -79,7 +79,7 @@ def slurm_version(commands: Commands) -> str:
         except FleetError:
             continue
     try:
-        return candidate(commands, "slurmctld")
+        return apt.candidate(commands, "slurmctld")
     except FleetError:
         return ""  # no apt here
 

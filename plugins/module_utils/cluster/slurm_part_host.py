@@ -12,7 +12,7 @@ import tempfile
 import time
 from typing import Any, Dict, List, Mapping, Optional
 
-from ..host import packages
+from ..host import apt
 from ..host.commands import Commands
 from ..host.errors import FleetError
 from ..host.files import BACKUPS, keep_once, read_text, remove, write_atomic
@@ -43,7 +43,7 @@ def read(wish: Wish, host: Host) -> Found:
     """Read everything once."""
     record = parse_record(read_text(host.path(RECORD)))
     files = {name: _read(name, host) for name in FILES}
-    there = packages.installed(host.commands) if wish.packages or record.get("packages") else frozenset()
+    there = frozenset(apt.installed(host.commands)) if wish.packages or record.get("packages") else frozenset()
     units = read_units(host.commands, _UNITS)
     wants = DATABASE in wish.parts if wish.present else False
     database = wants and units.get(MARIADB, Unit("", False)).active and slurm_database.exists(host.commands)
@@ -63,8 +63,9 @@ def carry_out(wish: Wish, found: Found, change: Change, host: Host, node: Option
     record = dict(change.record, restart=found.record.get("restart", []))
     if change.install:
         _write_record(host, record)
-        packages.install(host.commands, change.install)
-        new = packages.installed(host.commands) - found.packages
+        apt.try_install(host.commands, change.install)
+        apt.install(host.commands, change.install)
+        new = set(apt.installed(host.commands)) - found.packages
         record["packages"] = sorted(set(record.get("packages", ())) | new)
     if node is not None and change.files:
         _check_hardware(wish, node, host)
@@ -186,7 +187,11 @@ def _give_back(change: Change, host: Host, drain_wait: float, name: str) -> None
     for unit, _before, wanted in change.units:
         bring(host.commands, unit, read_units(host.commands, [unit])[unit], wanted, unit in (MUNGE, MARIADB))
     if change.purge:
-        packages.purge(host.commands, change.purge)
+        needed = apt.needed_by_others(host.commands, change.purge)
+        if needed:
+            raise FleetError("{0} cannot be removed, since packages that came later need it. Remove those first (apt-get --simulate purge shows them), "
+                             "and run this again.".format(", ".join(needed)))
+        apt.purge(host.commands, change.purge)
         if "mariadb-server" in change.purge:
             shutil.rmtree(host.path("var/lib/mysql"), ignore_errors=True)
     if record.get("fresh"):

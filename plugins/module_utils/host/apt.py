@@ -27,9 +27,15 @@ def statuses(commands: Commands, names: Iterable[str]) -> Dict[str, str]:
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[1] not in ("not-installed", "unknown")}
 
 
-def installed(commands: Commands, names: Iterable[str]) -> Tuple[str, ...]:
-    """Those of the packages that are installed."""
+def installed(commands: Commands, names: Iterable[str] = ()) -> Tuple[str, ...]:
+    """Those of the packages that are installed; without names, all that are."""
     return tuple(sorted(name for name, status in statuses(commands, names).items() if status == "installed"))
+
+
+def candidate(commands: Commands, name: str) -> str:
+    """The version of a package that would be installed, or is; empty if the archives have none."""
+    match = re.search(r"^  Candidate: (\S+)$", commands.run(("apt-cache", "policy", name)).out, re.MULTILINE)
+    return match.group(1) if match and match.group(1) != "(none)" else ""
 
 
 def try_install(commands: Commands, names: Sequence[str], may_go: Sequence[str] = ()) -> Trial:
