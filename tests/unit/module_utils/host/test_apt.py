@@ -35,6 +35,15 @@ def test_what_is_new_is_told_from_what_is_only_made_newer():
     assert apt.try_install(Apt(install=[Result(0, INSTALL, "")]), ["sssd-ldap"]) == apt.Trial(("libldap-2.5-0", "sssd-ldap"), ())
 
 
+@pytest.mark.parametrize(("said", "version"), [
+    ("slurmctld:\n  Installed: (none)\n  Candidate: 22.05.8-4+deb12u3\n", "22.05.8-4+deb12u3"),
+    ("slurmctld:\n  Installed: (none)\n  Candidate: (none)\n", ""),
+    ("", ""),
+])
+def test_the_version_that_would_come_is_told(said, version):
+    assert apt.candidate(Apt(policy=[Result(0, said, "")]), "slurmctld") == version
+
+
 def test_package_lists_are_fetched_where_they_are_stale():
     commands = Apt(install=[Result(100, "", "E: Unable to locate package"), Result(0, INSTALL, "")])
     apt.try_install(commands, ["sssd-ldap"])
