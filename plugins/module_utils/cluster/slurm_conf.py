@@ -86,7 +86,7 @@ def lines_of(text: Optional[str]) -> List[str]:
 
 
 def compare(before: Conf, after: Conf) -> Difference:
-    """What is other. Nodes are those in both whose line is other: a node that is new or gone has no jobs to lose in the other configuration."""
+    """What is other. Nodes are those in both whose line is other; ``members`` says whether some are new or gone."""
     keys = {key for key in set(before.settings) | set(after.settings) if before.settings.get(key) != after.settings.get(key)}
     changed = [name for name in sorted(set(before.nodes) & set(after.nodes)) if before.nodes[name] != after.nodes[name]]
     return Difference(tuple(sorted(keys)), tuple(changed), set(before.nodes) != set(after.nodes), before.partitions != after.partitions)

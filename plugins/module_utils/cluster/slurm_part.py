@@ -148,7 +148,8 @@ def jobs_at_stake(name: str, parts: Sequence[str], before: Mapping[str, Optional
     lines |= set(slurm_conf.other_gres(before.get("gres.conf"), after.get("gres.conf")))
     found = set()
     if CONTROLLER in parts:
-        found |= set(old.nodes) if difference.counted_by else lines
+        # With a node that it no longer knows, slurmctld gives up the node's jobs.
+        found |= set(old.nodes) if difference.counted_by else lines | (set(old.nodes) - set(new.nodes))
     if NODE in parts and name in old.nodes:
         cgroup = before.get("cgroup.conf") is not None and before.get("cgroup.conf") != after.get("cgroup.conf")
         found |= {name} if difference.under_jobs or cgroup or name in lines else set()

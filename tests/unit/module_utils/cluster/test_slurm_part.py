@@ -77,6 +77,7 @@ def test_a_setting_that_daemons_take_up_restarts_nothing_and_waits_for_no_job():
     ((CONTROLLER,), {"slurm_conf": CONF.replace("cons_tres", "linear")}, [CTLD], ["dgx01", "dgx02"]),
     ((CONTROLLER,), {"slurm_conf": CONF.replace("dgx[01-02] CPUs=96", "dgx01 CPUs=96\nNodeName=dgx02 CPUs=48")}, [CTLD], ["dgx02"]),
     ((CONTROLLER,), {"slurm_conf": CONF.replace("dgx[01-02]", "dgx[01-03]")}, [CTLD], []),
+    ((CONTROLLER,), {"slurm_conf": CONF.replace("dgx[01-02]", "dgx01")}, [CTLD], ["dgx02"]),
     ((CONTROLLER,), {"gres_conf": GRES + "NodeName=dgx02 Name=gpu File=/dev/nvidia16\n"}, [CTLD], ["dgx02"]),
     ((CONTROLLER,), {"cgroup_conf": "ConstrainCores=no\n"}, [], []),
     ((NODE,), {"cgroup_conf": "ConstrainCores=no\n"}, [SLURMD], ["dgx01"]),
