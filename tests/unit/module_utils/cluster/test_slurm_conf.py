@@ -51,7 +51,7 @@ def test_comments_spaces_and_the_order_of_hosts_change_nothing():
     assert not difference(CONF, other)
 
 
-def test_only_nodes_in_both_files_have_jobs_to_lose():
+def test_a_line_that_is_other_is_told_from_nodes_that_come_and_go():
     found = difference(CONF, CONF.replace("dgx04 CPUs=256", "dgx05 CPUs=128").replace("gpu:v100:16", "gpu:v100:15"))
     assert found.nodes == ("dgx01", "dgx02") and found.members
 
