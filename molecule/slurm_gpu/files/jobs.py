@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Jobs as a user submits them, and what they get. Ends with the first that is otherwise than it says."""
 import json
 import re
