@@ -124,7 +124,7 @@ def judge(array: Array) -> Verdict:
     lost = array.lost_slots
     if array.state in ("inactive", "clear"):
         return Verdict(INACTIVE, (_inactive(array),) + warnings)
-    if array.state == "broken" or len(lost) > _can_lose(array):
+    if array.state == "broken" or len(lost) > can_lose(array.level, array.raid_disks):
         return Verdict(BROKEN, (_broken(array, lost),) + warnings)
     if lost:
         what = "{0} of {1} members missing: slot {2}.".format(len(lost), array.raid_disks, ", ".join(str(slot) for slot in lost))
@@ -141,15 +141,15 @@ def judge(array: Array) -> Verdict:
     return Verdict(WARNING if warnings else HEALTHY, warnings)
 
 
-def _can_lose(array: Array) -> int:
+def can_lose(level: str, raid_disks: int) -> int:
     """How many members may be missing before data is lost for sure; which ones counts too for raid10, whose copies follow each other (md(4))."""
-    if array.level in WITHOUT_REDUNDANCY:
+    if level in WITHOUT_REDUNDANCY:
         return 0
-    if array.level in ("raid4", "raid5"):
+    if level in ("raid4", "raid5"):
         return 1
-    if array.level == "raid6":
+    if level == "raid6":
         return 2
-    return max(array.raid_disks - 1, 0)
+    return max(raid_disks - 1, 0)
 
 
 def _broken(array: Array, lost: Sequence[int]) -> str:

@@ -7,10 +7,11 @@ on; before that, and for single members, it shows in the drive's directory, whic
 Names and file systems come from udev's database, and from mdadm where udev has none, as for arrays that do not run.
 """
 import re
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..host.drives import Drive, read_drives
 from ..host.sysfs import Sysfs
+from .blocks import Place, made_of, mounts_of, numbers, read_places
 from .md import ACTIVE, FAILED, GONE, JOURNAL, REBUILDING, SPARE, Array, FileSystem, Member, Mount, NfsCache, Sync
 from .md_text import parse_udev
 
@@ -19,15 +20,6 @@ Ask = Callable[[str, str], Mapping[str, str]]
 
 _MD = re.compile(r"^md(\d+|_\S+)$", re.ASCII)
 _UNKNOWN_UUID = re.compile(r"^[0:]*$")
-_ESCAPE = re.compile(r"\\([0-7]{3})")
-
-
-class _Place(NamedTuple):
-    """What /proc/self/mountinfo says of one mount."""
-
-    number: str
-    source: str
-    mount: Mount
 
 
 def nobody(_option: str, _device: str) -> Mapping[str, str]:
@@ -43,12 +35,12 @@ def read_arrays(sysfs: Sysfs, ask: Ask = nobody) -> List[Array]:
     if not running:
         return []
     drives = {drive.device: drive for drive in read_drives(sysfs, nodes)}
-    places = _mounts(sysfs)
+    places = read_places(sysfs)
     arrays = [_array(sysfs, name, drives, places, ask) for name in running]
     return [array for array in arrays if array.state != "clear" or array.members]
 
 
-def _array(sysfs: Sysfs, name: str, drives: Mapping[str, Drive], places: Sequence[_Place], ask: Ask) -> Array:
+def _array(sysfs: Sysfs, name: str, drives: Mapping[str, Drive], places: Sequence[Place], ask: Ask) -> Array:
     place = "sys/block/{0}/md".format(name)
     members = _members(sysfs, name, place, drives)
     udev = _udev(sysfs, name)
@@ -60,9 +52,8 @@ def _array(sysfs: Sysfs, name: str, drives: Mapping[str, Drive], places: Sequenc
         # An array that waits for members knows neither its level nor how many there should be; its members' superblocks do.
         carried = ask("--examine", members[0].device)
         level, disks = carried.get("MD_LEVEL", ""), _whole(carried.get("MD_DEVICES", ""))
-    numbers = _numbers(sysfs, name)
-    # Btrfs has numbers of its own, but names the device.
-    mounts = tuple(found.mount for found in places if found.number in numbers or found.source == "/dev/" + name)
+    parts = list(made_of(sysfs, name))
+    mounts = tuple(mounts_of(sysfs, parts, places))
     return Array(
         name,
         "sysfs",
@@ -80,7 +71,7 @@ def _array(sysfs: Sysfs, name: str, drives: Mapping[str, Drive], places: Sequenc
         trim=_trim(sysfs, "sys/block/{0}/queue".format(name)),
         file_system=_file_system(udev, mounts),
         mounts=mounts,
-        nfs_cache=_nfs_cache(sysfs, numbers, places),
+        nfs_cache=_nfs_cache(sysfs, numbers(sysfs, parts), places),
     )
 
 
@@ -158,47 +149,17 @@ def _trim(sysfs: Sysfs, queue: str) -> Optional[bool]:
     return most > 0 if most >= 0 else None
 
 
-def _numbers(sysfs: Sysfs, name: str) -> Set[str]:
-    """The device numbers of an array, its partitions, and the volumes that are made of it (LVM, LUKS)."""
-    found: Set[str] = set()
-    seen: Set[str] = set()
-    waiting = [name]
-    while waiting:
-        current = waiting.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        place = "sys/class/block/" + current
-        number = sysfs.read(place + "/dev")
-        if number:
-            found.add(number)
-        waiting += [entry for entry in sysfs.entries(place) if entry.startswith(current + "p")] + sysfs.entries(place + "/holders")
-    return found
-
-
-def _mounts(sysfs: Sysfs) -> List[_Place]:
-    """What is mounted, in the order in which it was (proc(5), mountinfo)."""
-    found = []
-    for line in (sysfs.read("proc/self/mountinfo") or "").splitlines():
-        words = line.split(" ")
-        if "-" in words[6:] and len(words) > words.index("-", 6) + 3:
-            end = words.index("-", 6)
-            path = _ESCAPE.sub(lambda match: chr(int(match.group(1), 8)), words[4])
-            found.append(_Place(words[2], words[end + 2], Mount(path, words[end + 1], ",".join([words[5]] + words[end + 3:end + 4]))))
-    return found
-
-
 def _file_system(udev: Mapping[str, str], mounts: Sequence[Mount]) -> FileSystem:
     """By udev; after a drive was pulled udev forgets, but the kernel knows what is mounted."""
     return FileSystem(udev.get("ID_FS_TYPE") or (mounts[0].type if mounts else ""), udev.get("ID_FS_UUID", ""), udev.get("ID_FS_LABEL", ""))
 
 
-def _nfs_cache(sysfs: Sysfs, numbers: Set[str], places: Sequence[_Place]) -> NfsCache:
+def _nfs_cache(sysfs: Sysfs, own: Set[str], places: Sequence[Place]) -> NfsCache:
     """Whether cachefilesd is told to keep the NFS cache on one of these devices (cachefilesd.conf(5)), and whether the kernel uses it."""
     settings = dict(line.split(None, 1) for line in (sysfs.read("etc/cachefilesd.conf") or "").splitlines() if len(line.split(None, 1)) == 2)
     directory = settings.get("dir", "").strip()
     around = [place for place in places if directory == place.mount.path or directory.startswith(place.mount.path.rstrip("/") + "/")]
-    if not directory.startswith("/") or not around or max(reversed(around), key=lambda place: len(place.mount.path)).number not in numbers:
+    if not directory.startswith("/") or not around or max(reversed(around), key=lambda place: len(place.mount.path)).number not in own:
         return NfsCache()
     caches = sysfs.read("proc/fs/fscache/caches")
     if caches is None:  # before Linux 5.17

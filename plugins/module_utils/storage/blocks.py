@@ -1,0 +1,73 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What block devices are made of each other, and where they are mounted, by sysfs and proc(5)."""
+import re
+from typing import Dict, List, NamedTuple, Sequence, Set
+
+from ..host.sysfs import Sysfs
+from .md import Mount
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+class Place(NamedTuple):
+    """What /proc/self/mountinfo says of one mount: the device's number, the source as it was given, and the rest."""
+
+    number: str
+    source: str
+    mount: Mount
+
+
+def read_places(sysfs: Sysfs) -> List[Place]:
+    """What is mounted, in the order in which it was (proc(5), mountinfo)."""
+    found = []
+    for line in (sysfs.read("proc/self/mountinfo") or "").splitlines():
+        words = line.split(" ")
+        if "-" in words[6:] and len(words) > words.index("-", 6) + 3:
+            end = words.index("-", 6)
+            mount = Mount(unescape(words[4]), words[end + 1], ",".join([words[5]] + words[end + 3:end + 4]))
+            found.append(Place(words[2], words[end + 2], mount))
+    return found
+
+
+def unescape(word: str) -> str:
+    """A word of mountinfo, fstab or swaps, where white space is written as octal numbers."""
+    return _ESCAPE.sub(lambda match: chr(int(match.group(1), 8)), word)
+
+
+def swap_devices(sysfs: Sysfs) -> List[str]:
+    """The kernel's names of the devices in /proc/swaps; swap files are on file systems, which are mounted."""
+    lines = (sysfs.read("proc/swaps") or "").splitlines()[1:]
+    paths = [unescape(line.split()[0]) for line in lines if line.startswith("/dev/")]
+    return [path.rpartition("/")[2] for path in paths]
+
+
+def partitions(sysfs: Sysfs, name: str) -> List[str]:
+    """The partitions that the kernel knows on a device."""
+    place = "sys/class/block/" + name
+    return [entry for entry in sysfs.entries(place) if entry.startswith(name) and sysfs.exists("{0}/{1}/partition".format(place, entry))]
+
+
+def made_of(sysfs: Sysfs, name: str) -> Dict[str, str]:
+    """A device with its partitions and all that is made of them (arrays, LVM, LUKS, bcache): the kernel's names, and who each is on."""
+    found: Dict[str, str] = {}
+    waiting = [(name, "")]
+    while waiting:
+        current, below = waiting.pop()
+        if current in found:
+            continue
+        found[current] = below
+        waiting += [(entry, below or current) for entry in partitions(sysfs, current)]
+        waiting += [(entry, current) for entry in sysfs.entries("sys/class/block/{0}/holders".format(current))]
+    return found
+
+
+def numbers(sysfs: Sysfs, names: Sequence[str]) -> Set[str]:
+    """The device numbers, major:minor, of these."""
+    return {number for number in (sysfs.read("sys/class/block/{0}/dev".format(name)) for name in names) if number}
+
+
+def mounts_of(sysfs: Sysfs, names: Sequence[str], places: Sequence[Place]) -> List[Mount]:
+    """Where these devices are mounted. Btrfs and ZFS have numbers of their own, but name the device."""
+    known = numbers(sysfs, names)
+    return [place.mount for place in places if place.number in known or place.source in ["/dev/" + name for name in names]]

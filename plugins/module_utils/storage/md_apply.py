@@ -1,0 +1,181 @@
+# Copyright: Contributors to dgxops.fleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reads what there is of arrays and drives on this host, and carries out what :mod:`md_change` decided."""
+import json
+import os
+import uuid
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from ..host.commands import Commands
+from ..host.dgx import Platform, platform, platform_of, read_dmi
+from ..host.drives import Drive
+from ..host.errors import FleetError
+from ..host.files import BACKUPS, read_text, remove, write_atomic
+from ..host.sysfs import Sysfs
+from .blocks import read_places, swap_devices
+from .contents import Busy, Contents, Drives, Uses, is_busy, read_uses, signatures
+from .data_drives import data_drives
+from .md import BROKEN, Array, judge
+from .md_change import Change, Found, Record, Wish
+from .md_conf import PATHS
+from .md_query import asker
+from .md_sysfs import read_arrays
+from .packages import install, lacking
+
+_RECORDS = BACKUPS.lstrip("/") + "/md_array"
+#: Debian's hook copies mdadm.conf into the initramfs, where arrays are assembled before the system on the drives is there to read its own.
+_HOOK, _TOOL = "usr/share/initramfs-tools/hooks/mdadm", "usr/sbin/update-initramfs"
+
+
+class Host:
+    """A host's files below a root, and its programs."""
+
+    def __init__(self, commands: Commands, root: str = "/", busy: Busy = is_busy) -> None:
+        self.sysfs, self.commands, self.busy = Sysfs(root), commands, busy
+
+    def path(self, name: str) -> str:
+        return self.sysfs.path(name)
+
+    def lacking(self) -> Tuple[str, ...]:
+        """Packages that must be installed first."""
+        return lacking({"mdadm": "mdadm"})
+
+
+def new_uuid() -> str:
+    """A UUID in the form of mdadm."""
+    digits = uuid.uuid4().hex
+    return ":".join(digits[start:start + 8] for start in range(0, 32, 8))
+
+
+def read(wish: Wish, host: Host, model: str = "") -> Found:
+    """Read everything once; drives are only examined where their contents count. ``model`` is a platform's key, empty for the host's own."""
+    known = not host.lacking()
+    arrays = read_arrays(host.sysfs, asker(host.commands))
+    drives = Drives(host.sysfs, host.busy)
+    record = _read_record(wish, host)
+    link = _link(wish, host)
+    conf_path = next((path for path in PATHS if os.path.exists(host.path(path))), _usual_conf(host))
+    wanted: List[Drive] = []
+    contents: Dict[str, Contents] = {}
+    adding = wish.state in ("present", "assembled")
+    if adding:
+        wanted = _wanted(wish, host, drives, arrays, link, model)
+        if known and not _settled(wish, arrays, wanted):
+            contents = {drive.device: drives.contents(drive, host.commands) for drive in wanted}
+    elif known and not (wish.state == "restored" and record is None):
+        contents = _members(drives, host)
+    uses = _uses(arrays, host)
+    carried = {array.device: tuple(signatures(host.commands, array.device)) for array in arrays if not adding and array.state not in ("inactive", "clear")}
+    initramfs = os.path.exists(host.path(_HOOK)) and os.path.exists(host.path(_TOOL))
+    return Found(tuple(arrays), tuple(wanted), contents, uses, carried, read_text(host.path(conf_path)), conf_path, link, record, initramfs, known)
+
+
+def _wanted(wish: Wish, host: Host, drives: Drives, arrays: Sequence[Array], link: str, model: str) -> List[Drive]:
+    if wish.drives:
+        found = [drives.called(word) for word in wish.drives]
+        for position, drive in enumerate(found):
+            if drive in found[:position]:
+                raise FleetError("drives names the same drive twice: {0} and {1} are /dev/{2}.".format(
+                    wish.drives[found.index(drive)], wish.drives[position], drive.device))
+        return found
+    kind: Platform = platform(model) if model else platform_of(read_dmi(host.sysfs).product)
+    ours = [array for array in arrays if array.device == link or array.name.rpartition(":")[2] == wish.name]
+    return data_drives(drives, host.sysfs, kind, [member.device for array in ours for member in array.members])
+
+
+def _settled(wish: Wish, arrays: Sequence[Array], wanted: Sequence[Drive]) -> bool:
+    """Whether an array of just these drives runs: then it does not matter what each of them carries."""
+    devices = {drive.device for drive in wanted}
+    return any(
+        {member.device for member in array.members} == devices and array.level == wish.level
+        and array.state not in ("inactive", "clear") and judge(array).verdict != BROKEN for array in arrays
+    )
+
+
+def _members(drives: Drives, host: Host) -> Dict[str, Contents]:
+    """The drives that carry a superblock of md and are not used by anything but arrays."""
+    free = [drive for drive in drives.all if not drives.uses(drive).told]
+    found = {drive.device: drives.contents(drive, host.commands) for drive in free}
+    return {device: contents for device, contents in found.items() if contents.superblock is not None}
+
+
+def _uses(arrays: Sequence[Array], host: Host) -> Dict[str, Uses]:
+    places, swaps = read_places(host.sysfs), swap_devices(host.sysfs)
+    found = {array.device: read_uses(host.sysfs, array.device, places, swaps) for array in arrays}
+    # What is made of an array counts; the array itself is not one of its own users.
+    return {device: uses._replace(told=tuple(told for told in uses.told if told != "can only be read")) for device, uses in found.items()}
+
+
+def _link(wish: Wish, host: Host) -> str:
+    place = host.path(wish.path.lstrip("/"))
+    return os.path.basename(os.path.realpath(place)) if os.path.exists(place) else ""
+
+
+def _usual_conf(host: Host) -> str:
+    return PATHS[1] if os.path.exists(host.path("etc/redhat-release")) else PATHS[0]
+
+
+def _record_path(wish: Wish, host: Host) -> str:
+    return host.path("{0}/{1}.json".format(_RECORDS, wish.name))
+
+
+def _read_record(wish: Wish, host: Host) -> Optional[Record]:
+    place = _record_path(wish, host)
+    text = read_text(place)
+    if text is None:
+        return None
+    try:
+        values = json.loads(text)
+        return Record(**dict(values, replaced=tuple(values["replaced"])))
+    except (ValueError, TypeError, KeyError):
+        raise FleetError("{0} is damaged; it tells how this host was before the first change. Remove it to take what is now for that.".format(place))
+
+
+def _write_record(wish: Wish, host: Host, record: Optional[Record]) -> None:
+    place = _record_path(wish, host)
+    if record is None:
+        remove(place)
+        return
+    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+    write_atomic(place, json.dumps(record._asdict(), sort_keys=True) + "\n", 0o600)
+
+
+def carry_out(change: Change, host: Host) -> None:
+    """Do it. What is about to be done is on the disk before the first step, so that a run cut short anywhere is completed by the next."""
+    wish, record = change.wish, change.record
+    if change and record is not None and record != change.record_before:
+        _write_record(wish, host, record)
+    for step in change.steps:
+        host.commands.output(step.argv, timeout=300)
+    if change.steps and record is not None and record.making:  # it is whole now, and from here on it may hold data
+        _write_record(wish, host, record._replace(making=""))
+    if change.steps:
+        host.commands.run(("udevadm", "settle", "--timeout=60"), timeout=300)
+    if change.conf_after != change.conf_before:
+        place = host.path(change.conf_path)
+        if change.conf_after is None:
+            remove(place)
+        else:
+            write_atomic(place, change.conf_after)
+    if change.initramfs:
+        host.commands.output(("update-initramfs", "-u", "-k", "all"), timeout=1800)
+    done = record._replace(making="", initramfs=False) if record is not None else None
+    if done != change.record_before:
+        _write_record(wish, host, done)
+
+
+def verify(change: Change, host: Host) -> Array:
+    """The array as it is after a change; raises :class:`FleetError` if it does not run with all its members."""
+    arrays = read_arrays(host.sysfs, asker(host.commands))
+    array = next((array for array in arrays if array.uuid == change.uuid), None)
+    if array is None or array.state in ("inactive", "clear"):
+        raise FleetError("mdadm ended well, but the array with UUID {0} does not run. journalctl -k -g md and mdadm --examine of its members tell more.".format(
+            change.uuid))
+    return array
+
+
+def prepare(host: Host) -> None:
+    """Install what is missing."""
+    missing = host.lacking()
+    if missing:
+        install(missing, host.commands)
