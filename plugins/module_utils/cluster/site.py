@@ -29,6 +29,7 @@ ROOMS = (
     Room("ib_link_type", "network", (), ("ib_link_type_ports",)),
     Room("timesyncd", "time", (), ("timesyncd_servers", "timesyncd_fallback_servers", "timesyncd_timezone")),
     Room("nfs_server", "storage", ("nfs-server",), ("nfs_server_exports",)),
+    Room("raid_cache", "storage", (), ("raid_cache_drives", "raid_cache_device")),
     Room("nfs_client_tuning", "storage", (), ("nfs_client_tuning_mounts",)),
     Room("ldap_client", "users", (), ("ldap_client_servers",)),
     Room("ad_client", "users", (), ("ad_client_domain",)),

@@ -15,6 +15,7 @@ from . import md_conf
 from .advice import size_bytes
 from .contents import Contents, Signature, Uses, refusal
 from .md import BROKEN, FAILED, GONE, WITHOUT_REDUNDANCY, Array, can_lose, judge
+from .md_text import Superblock
 
 STATES = ("present", "assembled", "stopped", "absent", "restored")
 LEVELS = ("raid0", "raid1", "raid5", "raid6", "raid10")
@@ -241,10 +242,12 @@ def _adding(array: Array, added: Sequence[Drive]) -> List[Step]:
 def _from_drives(wish: Wish, found: Found, inactive: Sequence[Array], fresh: str) -> Change:
     """No array runs: what the drives' superblocks tell decides."""
     groups: Dict[str, List[str]] = {}
+    blocks: Dict[str, Superblock] = {}
     for drive in found.drives:
         block = found.contents[drive.device].superblock
         if block is not None:
             groups.setdefault(block.uuid, []).append(drive.device)
+            blocks.setdefault(block.uuid, block)
     uuid = _meant(wish, found, groups)
     stops = [_stop(array) for array in inactive]
     if not uuid:
@@ -253,9 +256,7 @@ def _from_drives(wish: Wish, found: Found, inactive: Sequence[Array], fresh: str
                              "drives, or remove it first (md_array with state: absent).".format(
                                  _told(inactive[0]), _list(member.device for member in inactive[0].members)))
         return _create(wish, found, [], [], fresh, "")
-    devices = groups[uuid]
-    block = found.contents[devices[0]].superblock
-    assert block is not None
+    devices, block = groups[uuid], blocks[uuid]
     lacking = block.raid_disks - len(devices)
     told = "The array {0} (UUID {1})".format(block.name or "without a name", uuid)
     if lacking > 0 and found.record and found.record.making == uuid:  # its creation was cut short, so it never held anything

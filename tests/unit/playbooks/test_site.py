@@ -49,8 +49,8 @@ def read(name):
 
 
 @pytest.mark.parametrize(("name", "count", "host", "roles"), [
-    ("station.yml", 1, "station", ["timesyncd", "local_users"]),
-    ("dgx1.yml", 5, "dgx1-03", ["timesyncd", "local_users", "slurm_gpu"]),
+    ("station.yml", 1, "station", ["timesyncd", "raid_cache", "local_users"]),
+    ("dgx1.yml", 5, "dgx1-03", ["timesyncd", "raid_cache", "local_users", "slurm_gpu"]),
     ("dgx1.yml", 5, "head01", ["timesyncd", "nfs_server", "local_users", "head_node", "slurm_gpu", "ssh_tunnel"]),
     ("kvm.yml", 2, "dgx2-b", ["timesyncd", "kvm_tuning"]),
     ("a100.yml", 145, "dgx140", ["timesyncd"]),
