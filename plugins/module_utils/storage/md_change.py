@@ -308,8 +308,9 @@ def _create(wish: Wish, found: Found, stops: Sequence[Step], stopped: Sequence[A
             wish.name, _list(drive.device for drive in found.drives)))
     _may_take(wish, found, found.drives, [own] if own else [], [array.device for array in stopped])
     devices = tuple("/dev/" + drive.device for drive in found.drives)
-    argv: Tuple[str, ...] = ("mdadm", "--create", wish.path, "--run", "--metadata=1.2", "--level=" + wish.level, "--raid-devices={0}".format(len(devices)),
-            "--name=" + wish.name, "--uuid=" + fresh)
+    argv: Tuple[str, ...] = (
+        "mdadm", "--create", wish.path, "--run", "--metadata=1.2", "--level=" + wish.level, "--raid-devices={0}".format(len(devices)),
+        "--name=" + wish.name, "--uuid=" + fresh)
     argv += ("--chunk={0}".format(wish.chunk_kib),) if wish.level != "raid1" else ()
     argv += ("--bitmap=internal",) if wish.level not in WITHOUT_REDUNDANCY else ()
     made = Step("make {0} as {1} of {2}".format(wish.path, wish.level, _list(drive.device for drive in found.drives)), argv + devices)
