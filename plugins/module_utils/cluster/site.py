@@ -38,6 +38,7 @@ ROOMS = (
     Room("head_node", "head", (), ()),
     Room("dcgm", "monitoring", (), ("dcgm_schedule",)),
     Room("monitoring_tools", "monitoring", (), ("monitoring_tools_hosts",)),
+    Room("kvm_passthrough", "kvm", (), ("kvm_passthrough_guests",)),
     Room("kvm_tuning", "kvm", ("dgx_kvm",), ()),
     Room("slurm_gpu", "jobs", (), ()),
     Room("ssh_tunnel", "access", (), ("ssh_tunnel_users",)),
