@@ -229,6 +229,13 @@ class Slot(NamedTuple):
             return "The drive {0}".format(self.id)
         return "/dev/{0} (serial {1})".format(self.drive.device, self.drive.serial) if self.drive.serial else "/dev/" + self.drive.device
 
+    @property
+    def there(self) -> Drive:
+        """The drive; raises :class:`FleetError` if it is away."""
+        if self.drive is None:
+            raise FleetError("The drive {0} is not there: it was pulled, or another guest has it as a PCI device.".format(self.id))
+        return self.drive
+
 
 class Step(NamedTuple):
     """Something to do: a program to run, or a text to write to a file of the kernel (``path``)."""

@@ -222,7 +222,7 @@ def _not_to_be_taken(wish: Wish, found: Found, items: Sequence[Item], stopped: S
                              "host first: "
                              "virsh nodedev-reattach pci_{2}.".format(function.told, VFIO, item.given.pci.replace(":", "_").replace(".", "_")))
         if not drives and item.given.kind != NVME:
-            raise FleetError("The drive {0} is not there: it was pulled, or another guest has it as a PCI device.".format(item.slot.id))
+            drives = [item.slot.there]
         for drive in drives:
             if drive.device not in told:
                 told.add(drive.device)
@@ -248,8 +248,7 @@ def _tables(items: Sequence[Item], found: Found) -> Dict[str, Table]:
             shares.setdefault(item.slot.id, []).append(item)
     tables = {}
     for drive_id, sharing in shares.items():
-        drive = sharing[0].slot.drive
-        assert drive is not None
+        drive = sharing[0].slot.there
         there = found.tables.get(drive.device)
         if there is not None and there.uuid == disk_uuid(drive_id):
             tables[drive_id] = there
@@ -282,8 +281,7 @@ def _preparing(wish: Wish, found: Found, items: Sequence[Item], tables: Mapping[
     steps: List[Step] = []
     fresh = {item.slot.id: item for item in items if item.fresh and item.given.kind != NVME}
     for drive_id, item in fresh.items():
-        drive = item.slot.drive
-        assert drive is not None
+        drive = item.slot.there
         table = tables.get(drive_id)
         there = found.tables.get(drive.device)
         if table is not None and there is not None and table.same(there):
@@ -302,8 +300,7 @@ def _formatting(item: Item, found: Found, tables: Mapping[str, Table]) -> List[S
     """A file system on a partition that has nothing on it yet, once: what a guest makes of it later is its own affair."""
     if not item.fresh or item.given.kind == NVME or item.given.filesystem == "none":
         return []
-    drive, table = item.slot.drive, tables[item.slot.id]
-    assert drive is not None
+    drive, table = item.slot.there, tables[item.slot.id]
     wanted = partition_uuid(item.slot.id, item.given.guest, item.given.number)
     number = next(part.number for part in table.partitions if part.uuid == wanted)
     device = partition_device(drive.device, number)

@@ -79,14 +79,13 @@ def plan(drive: str, drive_bytes: int, sector: int, shares: Sequence[Share]) -> 
     for share in shares:
         if share.size_bytes is not None and share.size_bytes < LEAST_BYTES:
             raise FleetError("The partition of {0} for guest {1} shall have {2} bytes, but at least {3} are expected. Write a unit, such as 500GiB or "
-                             "1.9TB.".format(
-                drive, share.guest, share.size_bytes, LEAST_BYTES))
+                             "1.9TB.".format(drive, share.guest, share.size_bytes, LEAST_BYTES))
     given, open_shares = sum(size for size in sizes if size is not None), sizes.count(None)
     equal = (room - given) // open_shares if open_shares else 0
     if given > room or (open_shares and equal * MIB < LEAST_BYTES):
-        raise FleetError("The partitions of {0} do not fit: {1} MiB are asked for{2}, and the drive has {3} MiB for partitions. Ask for less, or "
-                         "leave sizes out "
-                         "to divide it equally.".format(drive, given, ", and {0} more share the rest".format(open_shares) if open_shares else "", room))
+        others = ", and {0} more share the rest".format(open_shares) if open_shares else ""
+        raise FleetError("The partitions of {0} do not fit: {1} MiB are asked for{2}, and the drive has {3} MiB for partitions. Ask for less, or leave sizes "
+                         "out to divide it equally.".format(drive, given, others, room))
     partitions, start = [], 1
     for position, (share, size) in enumerate(zip(shares, sizes)):
         size = equal if size is None else size
