@@ -13,12 +13,11 @@ description:
   - Runs commands by C(ENGINE exec). For the scenarios below C(molecule) only.
 author: Contributors to dgxops.fleet
 options:
-  remote_addr:
-    description: Name of the container.
-    default: inventory_hostname
+  network:
+    description: What the names of the scenario's containers begin with; the host's name follows.
+    required: true
     vars:
-      - name: inventory_hostname
-      - name: ansible_host
+      - name: lab_network
   remote_user:
     description: User to run as, if not the container's own.
     vars:
@@ -51,6 +50,11 @@ class Connection(ConnectionBase):
     transport = "lab_container"
     has_pipelining = True
 
+    @property
+    def _container(self) -> str:
+        # Not inventory_hostname: in a task that is delegated to another host, that is the name of the host which delegates it.
+        return "{0}-{1}".format(self.get_option("network"), self._play_context.remote_addr)
+
     def _connect(self) -> "Connection":
         self._connected = True
         return self
@@ -77,7 +81,7 @@ class Connection(ConnectionBase):
     def _copy(self, command: str, source: Union[int, IO[bytes]], target: Union[int, IO[bytes]]) -> None:
         rc, _out, err = self._run(command, None, source, target)
         if rc:
-            raise AnsibleConnectionFailure("{0} failed in {1}: {2}".format(command, self.get_option("remote_addr"), err.decode("utf-8", "replace")))
+            raise AnsibleConnectionFailure("{0} failed in {1}: {2}".format(command, self._container, err.decode("utf-8", "replace")))
 
     def _run(
         self,
@@ -86,7 +90,7 @@ class Connection(ConnectionBase):
         source: Union[None, int, IO[bytes]] = None,
         target: Union[int, IO[bytes]] = subprocess.PIPE,
     ) -> Tuple[int, bytes, bytes]:
-        container, user, limit = (self.get_option(name) for name in ("remote_addr", "remote_user", "time_limit"))
+        container, user, limit = self._container, self.get_option("remote_user"), self.get_option("time_limit")
         argv = [self.get_option("engine"), "exec", "--interactive"] + (["--user", user] if user else []) + [container, "/bin/sh", "-c", command]
         try:
             done = subprocess.run(argv, input=in_data, stdin=source, stdout=target, stderr=subprocess.PIPE, timeout=limit, check=False)
