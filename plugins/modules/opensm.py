@@ -117,6 +117,12 @@ options:
     type: str
     choices: [refuse, disable]
     default: refuse
+  wait:
+    description:
+      - For how many seconds at most to wait, after a subnet manager was started, until it is master or stands by.
+      - So tasks with C(throttle=1) never start all subnet managers of a fabric at once.
+    type: float
+    default: 30
   state:
     description: V(present) runs subnet managers, V(absent) gives the host back as it was.
     type: str
@@ -213,6 +219,7 @@ ARGUMENTS = {
     "subnet_prefix": {"type": "str"},
     "settings": {"type": "dict", "default": {}},
     "conflicts": {"type": "str", "choices": ["refuse", "disable"], "default": "refuse"},
+    "wait": {"type": "float", "default": 30},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -225,7 +232,7 @@ def main() -> None:
         found = read(wish, host)
         change = decide(wish, found)
         if not module.check_mode:
-            carry_out(change, host)
+            carry_out(change, host, module.params["wait"])
         module.exit_json(
             changed=bool(change),
             diff=[diff.to_dict() for diff in change.diffs],

@@ -27,6 +27,7 @@ class Room(NamedTuple):
 #: In the order in which the playbook site runs them; revert goes the other way. To add a role, add it here and to the playbooks.
 ROOMS = (
     Room("ib_link_type", "network", (), ("ib_link_type_ports",)),
+    Room("ib_subnet_manager", "network", (), ("ib_subnet_manager_priority",)),
     Room("timesyncd", "time", (), ("timesyncd_servers", "timesyncd_fallback_servers", "timesyncd_timezone")),
     Room("nfs_server", "storage", ("nfs-server",), ("nfs_server_exports",)),
     Room("raid_cache", "storage", (), ("raid_cache_drives", "raid_cache_device")),

@@ -104,7 +104,8 @@ def bring(commands: Commands, name: str, found: Optional[Unit], wanted: Unit) ->
     if found is not None and "masked" in found.enablement and wanted.enablement != "masked":
         commands.output(("systemctl", "unmask", name))
         found = read_units(commands, [name]).get(name)
-    verb = {"enabled": "enable", "disabled": "disable", "masked": "mask"}.get(wanted.enablement)
+    # A static unit has no way of being enabled; a link that is there is from when it had one.
+    verb = {"enabled": "enable", "disabled": "disable", "masked": "mask", "static": "disable"}.get(wanted.enablement)
     if verb and (found is None or found.enablement != wanted.enablement):
         commands.output(("systemctl", verb, name))
     if wanted.active and (found is None or not found.active):

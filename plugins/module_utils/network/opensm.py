@@ -172,6 +172,12 @@ class Change(NamedTuple):
         return sorted(name for name, unit in self.units.items() if not unit.in_charge and self.before.units.get(name, unit).in_charge)
 
     @property
+    def started(self) -> List[str]:
+        """Ports whose subnet manager starts, or starts again."""
+        return [port for port in self.before.ports
+                if self.touched.get(unit_of(port)) == "restart" or not self.before.units.get(unit_of(port), Unit("", False)).active]
+
+    @property
     def changed_files(self) -> List[str]:
         return differences(self.before.files, self.files)
 
@@ -233,7 +239,10 @@ def _absent(found: Found) -> Change:
     files: Dict[str, Optional[str]] = dict(record.get("files", {}))
     units = {unit_of(port): Unit("disabled", False) for port in record.get("ports", []) if unit_of(port) in found.units}
     units.update({name: Unit(*unit) for name, unit in record.get("units", {}).items()})
-    return Change(found, units, files, (), tuple(record.get("packages", [])), {}, dict(record))
+    own = {unit_of(port) for port in record.get("ports", [])}
+    # One that ran before the first change and runs now has to go back to its own settings.
+    touched = {name: "restart" for name in own if name in found.units and found.units[name].active and units[name].active}
+    return Change(found, units, files, (), tuple(record.get("packages", [])), touched, dict(record))
 
 
 def _remember(found: Found, files: Mapping[str, Optional[str]], units: Mapping[str, Unit]) -> Dict[str, Any]:
@@ -242,7 +251,8 @@ def _remember(found: Found, files: Mapping[str, Optional[str]], units: Mapping[s
     kept_files = {path: found.files.get(path) for path in files}
     kept_files.update(record.get("files", {}))
     kept_units = {name: list(unit) for name, unit in found.units.items() if name in units and not (name.startswith("opensm@") and not unit.in_charge)}
-    own = {unit_of(port) for port in record.get("ports", [])}
+    # Of these, the first change has said what was there; the mask on the distribution's is ours.
+    own = {unit_of(port) for port in record.get("ports", [])} | ({STARTERS[0]} if found.record else set())
     kept_units = {name: unit for name, unit in kept_units.items() if name not in own}
     kept_units.update(record.get("units", {}))
     record.update(files=kept_files, units=kept_units, packages=sorted(set(record.get("packages", [])) | set(found.missing)),

@@ -12,7 +12,7 @@ from ..host.services import Host
 from ..host.sysfs import Sysfs
 from .ib_text import guid
 from .opensm import PARTITIONS, PROGRAMS, ROOTS, STARTERS, TEMPLATE, Change, Found, Wish, config_path, unit_of
-from .subnet_manager import choose_port, read_ports
+from .subnet_manager import Asked, choose_port, read_ports, watch
 
 RECORD = "opensm"
 
@@ -29,11 +29,15 @@ def read(wish: Wish, host: Host) -> Found:
         services.read_units(host.commands, units), {path: read_text(host.path(path)) for path in paths}, ports, missing, unknown, record)
 
 
-def carry_out(change: Change, host: Host) -> None:
-    """Do it. What was found is on the disk before the first step, so a run cut short is completed by the next."""
+def carry_out(change: Change, host: Host, wait: float = 0) -> None:
+    """Do it. What was found is on the disk before the first step, so a run cut short is completed by the next.
+
+    Waits for so many seconds at most until those that start have found their place, as master or behind one.
+    """
     if change:
         if change.before.ports:
             _set_up(change, host)
+            _settle(change, host, wait)
         else:
             _give_back(change, host)
     if not change.before.ports:
@@ -42,6 +46,7 @@ def carry_out(change: Change, host: Host) -> None:
 
 def _set_up(change: Change, host: Host) -> None:
     record = dict(change.record)
+    record.setdefault("directory", os.path.isdir(host.path("etc/opensm")))
     if change.install:
         record["packages"] = sorted(set(record["packages"]) | set(services.what_comes_with(host.commands, change.install)))
     services.write_record(RECORD, record, host.root)
@@ -52,15 +57,25 @@ def _set_up(change: Change, host: Host) -> None:
     services.write_record(RECORD, {key: value for key, value in record.items() if key != "pending"}, host.root)
 
 
+def _settle(change: Change, host: Host, seconds: float) -> None:
+    """If all subnet managers of a fabric started at once, it would be without any. Whether all is well in the end is for ib_sm_info to say."""
+    for port in change.started if seconds > 0 else []:
+        try:
+            watch(port, Asked(own=True), host.commands, Sysfs(host.root), seconds)
+        except FleetError:
+            return
+
+
 def _give_back(change: Change, host: Host) -> None:
-    services.carry_out(host, change.units, change.files, _mode, {})
+    services.carry_out(host, change.units, change.files, _mode, change.touched)
     if change.unmask:
         host.commands.output(("systemctl", "unmask", STARTERS[0]))
     if change.purge:
         services.purge(host.commands, change.purge)
     for port in change.record.get("ports", []):
         _remove_tree(host.path("var/cache/opensm-" + guid(port)))
-    services.remove_if_empty(host.path("etc/opensm"))
+    if not change.record.get("directory"):
+        services.remove_if_empty(host.path("etc/opensm"))
 
 
 def _mode(path: str) -> int:

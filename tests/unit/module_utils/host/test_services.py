@@ -55,6 +55,7 @@ def test_only_units_that_are_there_are_told():
     (Unit("masked", False), Unit("enabled", True), ["unmask", "start"]),
     (Unit("masked", False), Unit("disabled", False), ["unmask", "disable"]),
     (Unit("static", True), Unit("static", False), ["stop"]),
+    (Unit("enabled", True), Unit("static", True), ["disable"]),
     (None, Unit("masked", False), ["mask"]),
 ])
 def test_no_step_more_than_needed(found, wanted, steps):

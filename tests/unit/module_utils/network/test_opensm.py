@@ -33,6 +33,7 @@ class LabHost(Commands):
         self.host = opensm_host.services.Host(self, str(root))
         self.units = dict(units or {})
         self.behind_mask = {}
+        self.plain = {name: unit[0] for name, unit in self.units.items() if unit[0] == "static"}
         self.programs = programs
         self.log = []
         self.fails_at = None
@@ -68,7 +69,7 @@ class LabHost(Commands):
             if enablement is None:
                 del self.units[name]
                 return
-        enablement = {"enable": "enabled", "disable": "disabled", "mask": "masked"}.get(verb, enablement)
+        enablement = {"enable": "enabled", "disable": self.plain.get(name, "disabled"), "mask": "masked"}.get(verb, enablement)
         self.units[name] = (enablement, {"start": True, "restart": True, "stop": False}.get(verb, active))
 
     def apt(self, argv):
@@ -140,8 +141,24 @@ def test_another_subnet_manager_is_refused_until_it_may_be_replaced_and_comes_ba
     assert lab.units == {"opensm.service": ("masked", False), OWN: ("enabled", True)}
     assert not lab.play(wish())
     lab.play(wish(state="absent"))
-    assert lab.units["opensm.service"] == ("enabled", True)
+    assert lab.units == before
+    assert ("restart", OWN) in lab.log, "it goes back to its own settings"
     assert tree(str(tmp_path)) == {TEMPLATE: "somebody's own\n"}
+
+
+@pytest.mark.parametrize("later", [[], [{"priority": 3}], [{"partitions": [DEFAULT]}, {"ports": ["mlx5_1/2"]}]])
+@pytest.mark.parametrize("programs", [True, False])
+def test_what_changes_later_does_not_change_what_is_given_back(make, tmp_path, programs, later):
+    lab = make(programs=programs)
+    if programs:
+        (tmp_path / "etc/opensm").mkdir(parents=True)
+    for options in [{}] + later:
+        assert lab.play(wish(**options))
+    lab.play(wish(state="absent"))
+    assert ("unmask", "opensm.service") in lab.log
+    assert {name: unit for name, unit in lab.units.items() if unit != ("disabled", False)} == {}
+    assert tree(str(tmp_path)) == {}
+    assert (tmp_path / "etc/opensm").is_dir() is programs
 
 
 @pytest.mark.parametrize("options, way", [
@@ -191,6 +208,15 @@ def test_another_port_leaves_the_first_one_alone_afterwards(make, tmp_path):
     assert not (tmp_path / config_path(GUID)).exists()
     assert not lab.play(wish(ports=["mlx5_1/2"]))
     assert not lab.play(wish()), "a port that was chosen stays"
+
+
+def test_the_next_host_has_its_turn_when_what_started_has_found_its_place(make, monkeypatch):
+    lab, seen = make(), []
+    monkeypatch.setattr(opensm_host, "watch", lambda port, asked, commands, sysfs, seconds: seen.append((port, asked.own, seconds)))
+    for options in ({}, {}, {"polling_retries": 2}, {"polling_retries": 2, "priority": 2}):
+        asked = wish(**options)
+        opensm_host.carry_out(decide(asked, opensm_host.read(asked, lab.host)), lab.host, 30)
+    assert seen == [(GUID, True, 30)] * 2, "the first start and the one for the priority"
 
 
 def test_a_unit_that_somebody_stopped_runs_again(make):
