@@ -307,7 +307,8 @@ def main() -> None:
             work.carry_out(changes)
         results = [change.result(backups, work.retired) for change in changes]
         client.close()
-    for warning in [warning for change in changes for warning in change.warnings]:
+    # In check mode the bridge may be one that an earlier task of the play would have made.
+    for warning in [warning for change in changes for warning in change.warnings if not module.check_mode]:
         module.warn(warning)
     diff = [entry.to_dict() for change in changes for entry in change.diffs()] if module._diff else []
     module.exit_json(changed=any(change.changed for change in changes), networks=results, diff=diff)

@@ -46,7 +46,9 @@ options:
     elements: str
     default: []
   detach:
-    description: Consent to remove a bridge that running guests are attached to, or to make it anew. They lose their network until they are started again.
+    description:
+      - Consent to remove a bridge that running guests are attached to, or to make it anew. They lose their network until they are started again.
+      - Consent as well to give it, or an adapter below macvtap, another MTU than they have. They keep theirs until they are started again.
     type: bool
     default: false
   state:

@@ -28,6 +28,7 @@ class Room(NamedTuple):
 ROOMS = (
     Room("ib_link_type", "network", (), ("ib_link_type_ports",)),
     Room("ib_subnet_manager", "network", (), ("ib_subnet_manager_priority",)),
+    Room("nic_bonding", "network", (), ("nic_bonding_nics",)),
     Room("timesyncd", "time", (), ("timesyncd_servers", "timesyncd_fallback_servers", "timesyncd_timezone")),
     Room("nfs_server", "storage", ("nfs-server",), ("nfs_server_exports",)),
     Room("raid_cache", "storage", (), ("raid_cache_drives", "raid_cache_device")),
@@ -39,6 +40,7 @@ ROOMS = (
     Room("head_node", "head", (), ()),
     Room("dcgm", "monitoring", (), ("dcgm_schedule",)),
     Room("monitoring_tools", "monitoring", (), ("monitoring_tools_hosts",)),
+    Room("kvm_netplan", "kvm", (), ("kvm_netplan_mode",)),
     Room("kvm_passthrough", "kvm", (), ("kvm_passthrough_guests",)),
     Room("kvm_tuning", "kvm", ("dgx_kvm",), ()),
     Room("slurm_gpu", "jobs", (), ()),

@@ -63,8 +63,7 @@ class Settings(NamedTuple):
         mtu = number(given.get("mtu"))
         if given.get("mtu") is not None and (mtu is None or not 68 <= mtu <= 65535):
             raise FleetError("mtu is {0!r}. A number from 68 to 65535 is expected.".format(given["mtu"]))
-        if mode == "sriov" and mtu is not None and mtu > 9978:
-            raise FleetError("mtu is {0}, more than any adapter with virtual functions carries.".format(mtu))
+        vlan_id(given.get("vlan"))
         nics = tuple(str(nic) for nic in given.get("nics") or ())
         _check_nics(mode, nics)
         return cls(mode, str(given.get("network") or NETWORKS[mode][0]), nics, mtu, str(given.get("bridge") or "br0"), str(given.get("bond") or "bond0"), given)
@@ -128,12 +127,11 @@ def _bridged(settings: Settings) -> Dict[str, Any]:
     network: Dict[str, Any] = {}
     lower = list(settings.nics)
     if settings.mode == "bridge_bond":
-        parameters = dict(settings.given.get("bond_parameters") or {})
-        parameters["mode"] = settings.given.get("bond_mode") or "802.3ad"
+        parameters = bond_parameters(settings.given.get("bond_parameters"), settings.given.get("bond_mode"))
         network["bonds"] = {settings.bond: _with_mtu(settings, {"interfaces": lower, "parameters": parameters})}
         lower = [settings.bond]
-    vlan = settings.given.get("vlan")
-    if vlan:
+    vlan = vlan_id(settings.given.get("vlan"))
+    if vlan is not None:
         name = vlan_name(lower[0], vlan)
         network["vlans"] = {name: _with_mtu(settings, {"id": vlan, "link": lower[0]})}
         lower = [name]
@@ -142,6 +140,23 @@ def _bridged(settings: Settings) -> Dict[str, Any]:
     bridge["parameters"] = {"stp": False, "forward-delay": 0}
     network["bridges"] = {settings.bridge: _with_mtu(settings, bridge)}
     return network
+
+
+def bond_parameters(said: Optional[Mapping[str, Any]], mode: Optional[str]) -> Dict[str, Any]:
+    """The parameters of a bond with its mode among them; a second word on the mode must be the same."""
+    parameters = dict(said or {})
+    found = parameters.setdefault("mode", mode or "802.3ad")
+    if mode and found != mode:
+        raise FleetError("The mode of the bond is {0!r}, but its parameters say {1!r}. Say it once.".format(mode, found))
+    return parameters
+
+
+def vlan_id(said: Any) -> Optional[int]:
+    """The number of a VLAN, if there is to be one; 0 and 4095 are reserved (IEEE 802.1Q)."""
+    identity = number(said)
+    if said is not None and (identity is None or not 1 <= identity <= 4094):
+        raise FleetError("vlan is {0!r}. A number from 1 to 4094 is expected.".format(said))
+    return identity
 
 
 def vlan_name(link: str, identity: Any) -> str:

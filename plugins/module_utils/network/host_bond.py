@@ -4,8 +4,7 @@
 from typing import Any, Dict, List, Mapping
 
 from ..host.errors import FleetError
-from .guest_network import addressing, vlan_name
-from .netplan import number
+from .guest_network import addressing, bond_parameters, vlan_id, vlan_name
 from .netplan_rules import MODES
 
 #: What the document and /etc/network/interfaces call the modes (Documentation/networking/bonding.rst).
@@ -22,15 +21,12 @@ def bond_network(given: Mapping[str, Any]) -> Dict[str, Any]:
     if mode not in MODES:
         raise FleetError("mode is {0!r}. One of {1} is expected, or its number from 0 to {2}.".format(said, ", ".join(MODES), len(MODES) - 1))
     name = str(given.get("bond") or "bond0")
-    bond: Dict[str, Any] = {"interfaces": nics, "parameters": dict(given.get("parameters") or {}, mode=mode)}
-    mtu, vlan = given.get("mtu"), given.get("vlan")
+    bond: Dict[str, Any] = {"interfaces": nics, "parameters": bond_parameters(given.get("parameters"), mode)}
+    mtu, identity = given.get("mtu"), vlan_id(given.get("vlan"))
     if mtu is not None:
         bond["mtu"] = mtu
-    if vlan is None:
+    if identity is None:
         return {"bonds": {name: dict(bond, **addressing(given))}}
-    identity = number(vlan)
-    if identity is None or not 1 <= identity <= 4094:
-        raise FleetError("vlan is {0!r}. A number from 1 to 4094 is expected.".format(vlan))
     tagged = dict(addressing(given), id=identity, link=name)
     if mtu is not None:
         tagged["mtu"] = mtu

@@ -13,6 +13,8 @@ from .netplan_rules import Network, problems
 PLACE = "/etc/netplan/"
 #: How often a bond looks at its members' links, in ms. Without it the kernel never notices in most modes that one is gone; section 8.1.3 has 100.
 MONITOR_MS = 100
+#: What the network cards of running guests and containers are on the host.
+GUEST_PORTS = ("tun", "veth", "macvtap")
 
 _FILE = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]*\.yaml\Z")
 _SECRET = re.compile(r"(?im)^(\s*-?\s*[\"']?(?:password|psk|key|private|shared|client-key-password|.*secret.*)[\"']?\s*:\s*)\S.*$")
@@ -155,10 +157,24 @@ def foreign_ports(names: Sequence[str], before: Definitions, links: Links) -> Di
     answer: Dict[str, List[str]] = {}
     for name in names:
         known = before[name].members if name in before else ()
-        ports = sorted(link.name for link in links.values() if link.master == name and link.name not in known and link.kind in ("tun", "veth", "macvtap"))
+        ports = sorted(link.name for link in links.values() if link.master == name and link.name not in known and link.kind in GUEST_PORTS)
         if ports:
             answer[name] = ports
     return answer
+
+
+def unfit_ports(after: Definitions, links: Links) -> List[str]:
+    """Links that get another MTU than they have, with what of running guests is attached to them and would not have it: guests keep theirs while they run."""
+    told = []
+    for name, definitions in sorted(owners(after, links).items()):
+        wanted = next((one.mtu for one in definitions if one.mtu is not None), None)
+        if wanted is None or name not in links or links[name].mtu == wanted:
+            continue
+        ports = sorted("{0} ({1})".format(link.name, link.mtu) for link in links.values()
+                       if name in (link.master, link.lower) and link.kind in GUEST_PORTS and link.mtu != wanted)
+        if ports:
+            told.append("{0} is to have the MTU {1}, but {2} of running guests on it would keep theirs".format(name, wanted, ", ".join(ports)))
+    return told
 
 
 def _making(one: Optional[Definition]) -> Any:

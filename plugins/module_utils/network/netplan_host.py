@@ -13,7 +13,7 @@ from ..host.commands import Commands
 from ..host.errors import FleetError
 from ..host.files import BACKUPS, read_text, remove
 from .netplan import DIRECTORIES, Definitions, Document, base, in_force, merged
-from .netplan_change import PLACE, Change, Found, Text, Wish, foreign_ports, plan
+from .netplan_change import PLACE, Change, Found, Text, Wish, foreign_ports, plan, unfit_ports
 from .netplan_links import Links, owners, read_links
 from .netplan_pending import Record, copy_exactly, settle, stage, waiting
 from .netplan_rollback import Place, forget, save, sync
@@ -149,7 +149,7 @@ def try_out(change: Change, host: Host) -> None:
 
 
 def check_ports(change: Change, wish: Wish, found: Found, commands: Commands) -> None:
-    """Refuse to take a bridge away from under running guests."""
+    """Refuse to take a bridge away from under running guests, or to give it another MTU than theirs."""
     before = merged(in_force(found.documents))
     after = merged(in_force(documents(change.after, commands)))
     ports = foreign_ports(plan(before, after).remove, before, found.links)
@@ -157,6 +157,10 @@ def check_ports(change: Change, wish: Wish, found: Found, commands: Commands) ->
         raise FleetError("Nothing was changed: {0}. They would lose their network. Shut these guests down, or set detach: true.".format("; ".join(
             "{0} would have to be removed or made anew, and {1} of running guests are attached to it".format(name, ", ".join(attached))
             for name, attached in sorted(ports.items()))), ports=ports)
+    unfit = unfit_ports(after, found.links)
+    if unfit and not wish.detach:
+        raise FleetError("Nothing was changed: {0}. Frames would be lost. Shut these guests down, and start them again afterwards; or set detach: true.".format(
+            "; ".join(unfit)))
 
 
 def carry_out(change: Change, wish: Wish, found: Found, host: Host) -> Optional[Record]:

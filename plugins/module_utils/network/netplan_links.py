@@ -14,7 +14,7 @@ LIST_LINKS = ("ip", "-details", "-json", "address", "show")
 
 
 class Link(NamedTuple):
-    """A link; ``kind`` is empty for hardware. ``max_mtu`` and ``max_vfs`` are 0 where nobody tells."""
+    """A link; ``kind`` is empty for hardware. ``max_mtu`` and ``max_vfs`` are 0 where nobody tells. ``lower`` is what a macvtap or VLAN lies on."""
 
     name: str
     kind: str = ""
@@ -27,6 +27,7 @@ class Link(NamedTuple):
     up: bool = True
     master: str = ""
     addresses: Tuple[str, ...] = ()
+    lower: str = ""
 
 
 Links = Dict[str, Link]
@@ -57,6 +58,7 @@ def _link(entry: Mapping[str, Any], sysfs: str) -> Link:
         int(entry.get("mtu") or 0), int(entry.get("max_mtu") or 0), _number(os.path.join(device, "sriov_totalvfs")),
         _number(os.path.join(device, "sriov_numvfs")), "UP" in entry.get("flags", []),
         str(entry.get("master", "")), tuple("{0}/{1}".format(part["local"], part["prefixlen"]) for part in entry.get("addr_info", []) if part.get("local")),
+        str(entry.get("link") or ""),
     )
 
 

@@ -74,7 +74,7 @@ class NetHost(Commands):
     def addresses(self):
         return json.dumps([
             {
-                "ifname": link.name, "mtu": link.mtu, "max_mtu": link.max_mtu, "address": link.mac, "master": link.master,
+                "ifname": link.name, "mtu": link.mtu, "max_mtu": link.max_mtu, "address": link.mac, "master": link.master, "link": link.lower,
                 "flags": ["UP"] if link.up else [], "linkinfo": {"info_kind": link.kind} if link.kind else {},
                 "addr_info": [{"local": text.split("/")[0], "prefixlen": int(text.split("/")[1])} for text in link.addresses],
             }

@@ -40,6 +40,7 @@ def test_modes_by_number_as_in_etc_network_interfaces(said, meant):
     ({}, "nics is empty"),
     ({"nics": ["a"], "mode": 7}, "mode is '7'"),
     ({"nics": ["a"], "mode": "lacp"}, "or its number from 0 to 6"),
+    ({"nics": ["a"], "parameters": {"mode": "active-backup"}}, "The mode of the bond is '802.3ad', but its parameters say 'active-backup'"),
     ({"nics": ["a"], "vlan": 4095}, "vlan is 4095. A number from 1 to 4094"),
     ({"nics": ["a"], "vlan": "blue"}, "vlan is 'blue'"),
 ])

@@ -379,6 +379,23 @@ def test_a_bridge_with_running_guests_is_not_taken_away_without_consent(host):
     assert written(host, None, state="absent", detach=True)
 
 
+def test_the_mtu_of_a_bridge_is_not_changed_under_running_guests_that_keep_theirs(host):
+    written(host)
+    confirmed(host, APPLIED)
+    host.commands.links = dict(APPLIED, vnet3=Link("vnet3", "tun", mtu=9000, master="br0"))
+    smaller = {"bonds": {"bond0": BOND}, "bridges": {"br0": dict(BRIDGE, mtu=4000)}}
+    with pytest.raises(FleetError, match=r"br0 is to have the MTU 4000, but vnet3 \(9000\) of running guests on it would keep theirs.*detach: true"):
+        written(host, smaller)
+    assert written(host, smaller, detach=True)
+
+
+def test_the_mtu_of_an_adapter_is_not_changed_under_running_guests_on_macvtap(host):
+    host.commands.links["macvtap0"] = Link("macvtap0", "macvtap", lower="enp1")
+    with pytest.raises(FleetError, match=r"enp1 is to have the MTU 9000, but macvtap0 \(1500\) of running guests"):
+        written(host, {"ethernets": {"enp1": {"mtu": 9000}}})
+    assert written(host, {"ethernets": {"enp2": {"mtu": 9000}}})
+
+
 def test_a_symbolic_link_is_refused(host):
     os.rename(host.path("/etc/netplan/50-installer.yaml"), host.path("/etc/real.yaml"))
     os.symlink(host.path("/etc/real.yaml"), host.path("/etc/netplan/50-installer.yaml"))
