@@ -18,7 +18,7 @@ def libvirtd():
     """The daemon, once for all tests: the first look at QEMU's abilities takes it some seconds."""
     missing = [name for name in PROGRAMS if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")]
     if missing:
-        pytest.skip("not installed: " + ", ".join(missing))
+        pytest.fail("not installed: {0}. script/test integration installs it.".format(", ".join(missing)))
     directory = tempfile.mkdtemp(prefix="fleet-libvirt-")
     os.chmod(directory, 0o711)
     host = Host(directory, sysfs_tree.dgx_2())

@@ -32,7 +32,7 @@ def place():
     places = os.environ["PATH"] + ":/usr/sbin:/sbin"
     missing = [name for name in ("libvirtd", "dnsmasq", "qemu-system-x86_64", "unshare") if not shutil.which(name, path=places)]
     if missing or os.geteuid() != 0:
-        pytest.skip("needs root and " + ", ".join(missing))
+        pytest.fail("needs root and {0}; script/test integration sees to both".format(", ".join(missing) or "nothing else"))
     place = NetworkHost(tempfile.mkdtemp(prefix="fleet-networks-"))
     yield place
     place.stop()

@@ -1,6 +1,7 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The devices of a domain: disks, network interfaces and passed-through PCI devices, tuned in place, added or removed."""
+import abc
 import hashlib
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
@@ -37,13 +38,13 @@ class Device(Part):
         self.present = present
 
     @classmethod
+    @abc.abstractmethod
     def from_option(cls: Type[Self], value: Mapping[str, Any]) -> Self:
         """From an entry of the module's option. Raises :class:`FleetError` that says what is wrong with it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def key(self, document: DomainDocument) -> Optional[str]:
         """The key of the device that is meant; None if the document has no such device."""
-        raise NotImplementedError
 
     def leaves(self) -> List[Leaf]:
         """The values that are simple attributes or texts."""
@@ -57,13 +58,13 @@ class Device(Part):
         """The names of what is no simple value and was asked for."""
         return []
 
+    @abc.abstractmethod
     def create(self, document: DomainDocument) -> Element:
         """Add the device; its simple values are set afterwards. Raises :class:`FleetError` if too little is known to do so."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def title(self) -> str:
         """How the caller called the device."""
-        raise NotImplementedError
 
     def label(self, key: str) -> str:
         return "{0}[{1}]".format(self.option, key)

@@ -4,6 +4,7 @@
 
 A part never touches what it does not own, and writing a part that is as wanted already changes nothing.
 """
+import abc
 from typing import Any, FrozenSet, List, Optional, Sequence, Type, TypeVar
 
 from ..host import cpuset
@@ -11,16 +12,16 @@ from ..host.errors import FleetError
 from .domain_xml import DomainDocument, number
 
 
-class Part:
+class Part(abc.ABC):
     """Something of a domain that a caller may own."""
 
+    @abc.abstractmethod
     def apply(self, document: DomainDocument) -> List[str]:
         """Make the document as wanted; returns the names of the settings that were not, so none means that nothing was touched."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def owned(self, documents: Sequence[DomainDocument]) -> List[str]:
         """The names of all settings that the caller wants something of; a device is looked for in the documents in turn."""
-        raise NotImplementedError
 
 
 Self = TypeVar("Self", bound="Setting")
@@ -32,26 +33,26 @@ class Setting(Part):
     name = ""
 
     @classmethod
+    @abc.abstractmethod
     def from_option(cls: Type[Self], value: Any) -> Self:
         """From the module's option. Raises :class:`FleetError` that says what is wrong with the value."""
-        raise NotImplementedError
 
     @classmethod
+    @abc.abstractmethod
     def read(cls: Type[Self], document: DomainDocument) -> Self:
         """What the document says."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def to_option(self) -> Any:
         """The value as the module's option takes it; None if the option cannot express it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def write(self, document: DomainDocument) -> None:
         """Put the setting into the document."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def value(self) -> object:
         """What two settings are compared by."""
-        raise NotImplementedError
 
     def apply(self, document: DomainDocument) -> List[str]:
         if self == type(self).read(document):
