@@ -10,7 +10,10 @@ from ..host.commands import Commands
 from ..host.errors import FleetError
 from .slurm_part import MARK
 
-_PAUSE = 1.0
+#: Seconds between two questions whether jobs have ended; slurmctld is asked less and less often.
+_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
+#: What a user can do about jobs that are in the way of a new configuration.
+_REMEDY = "Wait for them, or give slurm_gpu_drain_wait the seconds for which the role may keep new jobs off and wait for these."
 _BEGUN = "RUNNING,COMPLETING,SUSPENDED,CONFIGURING,STOPPED"
 _BY_SLURM = ("Low ", "gres/", "Node configuration differs")
 
@@ -21,9 +24,17 @@ class State(NamedTuple):
     state: str
     reason: str
 
+    def to_text(self) -> str:
+        return "{0}{1}\n".format(self.state, ", since: " + self.reason if self.reason else "")
+
     @property
     def drained(self) -> bool:
         return self.state.startswith("drain")
+
+    @property
+    def in_service(self) -> bool:
+        """Whether jobs may begin there, as far as anybody has said. One that is drained or down already is so for a reason that must not get lost."""
+        return not self.drained and not self.state.startswith("down")
 
     @property
     def usable(self) -> bool:
@@ -31,11 +42,11 @@ class State(NamedTuple):
         return not self.state.endswith("*") and not self.state.startswith(("down", "unknown", "inval", "error", "fail", "not there"))
 
 
-def drain(commands: Commands, nodes: Sequence[str], wait: float, unsure: bool = True) -> None:
-    """Let no more jobs begin on these nodes and wait until those that run have ended.
+def drain(commands: Commands, nodes: Sequence[str], wait: float, unsure: bool = True, reason: str = MARK, remedy: str = _REMEDY) -> None:
+    """Let no more jobs begin on these nodes, for this reason, and wait until those that run have ended.
 
-    If they do not end in ``wait`` seconds, the nodes are as they were before and :class:`FleetError` names the jobs. ``unsure``: where slurmctld cannot be
-    asked, that is a failure too, and not taken for no jobs.
+    If they do not end in ``wait`` seconds, the nodes are as they were before and :class:`FleetError` names the jobs and the remedy. ``unsure``: where
+    slurmctld cannot be asked, that is a failure too, and not taken for no jobs.
     """
     if not nodes:
         return
@@ -47,20 +58,32 @@ def drain(commands: Commands, nodes: Sequence[str], wait: float, unsure: bool = 
             return
         raise FleetError("This changes what jobs on {0} rely on, and slurmctld does not say whether there are any: {1}".format(
             cpuset.show_hosts(nodes), error.message))
-    ours = [name for name, state in before.items() if not state.drained]
+    ours = [name for name, state in before.items() if state.in_service]
     if running and wait <= 0:
-        _refuse(nodes, running, wait)
+        _refuse(nodes, running, wait, remedy)
     if ours:
-        _update(commands, ours, ["State=DRAIN", "Reason=" + MARK])
-    end = time.monotonic() + wait
+        _update(commands, ours, ["State=DRAIN", "Reason=" + reason])
+    end, pause = time.monotonic() + wait, _PAUSE
     running = jobs_on(commands, nodes)
     while running and time.monotonic() < end:
-        time.sleep(_PAUSE)
+        time.sleep(min(pause, max(0.0, end - time.monotonic())))
+        pause = min(_LONGEST_PAUSE, pause * 1.5)
         running = jobs_on(commands, nodes)
     if running:
         if ours:
             _update(commands, ours, ["State=RESUME"])
-        _refuse(nodes, running, wait)
+        _refuse(nodes, running, wait, remedy)
+
+
+def resume(commands: Commands, name: str, reason: str) -> None:
+    """Let jobs begin again on a node that was drained for this reason; one that was drained for another stays so."""
+    if is_drained_for(state_of(commands, name), reason):
+        _update(commands, [name], ["State=RESUME"])
+
+
+def is_drained_for(state: State, reason: str) -> bool:
+    """Whether a node is drained for a reason that begins so."""
+    return state.drained and state.reason.startswith(reason)
 
 
 def check_no_jobs(commands: Commands) -> None:
@@ -89,6 +112,14 @@ def state_of(commands: Commands, name: str) -> State:
     return State(state.strip(), "" if reason.strip() == "none" else reason.strip())
 
 
+def known(commands: Commands, name: str) -> State:
+    """What slurmctld thinks of a node; raises :class:`FleetError` if it does not know it."""
+    state = state_of(commands, name)
+    if state.state == "not there":
+        raise FleetError("slurmctld does not know the node {0}. See sinfo --Node for the names that it knows.".format(name))
+    return state
+
+
 def settle(commands: Commands, name: str, wait: float) -> State:
     """The node's state once slurmctld can use it, and brought back if it was us who drained it, now or in a run that was cut short.
 
@@ -100,7 +131,7 @@ def settle(commands: Commands, name: str, wait: float) -> State:
             state = state_of(commands, name)
         except FleetError as error:
             state = State("unknown", error.message)
-        if state.usable and state.drained and state.reason.startswith(MARK):
+        if state.usable and is_drained_for(state, MARK):
             # A slurmctld that has just started refuses this until the node's slurmd has registered. After it, and until the node is asked the next time,
             # slurmctld takes it for one that does not respond.
             with contextlib.suppress(FleetError):
@@ -122,8 +153,8 @@ def _update(commands: Commands, nodes: Sequence[str], words: Sequence[str]) -> N
     commands.output(["scontrol", "update", "NodeName=" + cpuset.show_hosts(nodes)] + list(words))
 
 
-def _refuse(nodes: Sequence[str], running: Sequence[str], wait: float) -> None:
+def _refuse(nodes: Sequence[str], running: Sequence[str], wait: float, remedy: str) -> None:
     waited = " They did not end in {0:g} s.".format(wait) if wait > 0 else ""
     raise FleetError(
-        "This changes what jobs on {0} rely on, and there are jobs: {1}.{2} Nothing was changed. Wait for them, or give slurm_gpu_drain_wait the seconds for "
-        "which the role may keep new jobs off and wait for these.".format(cpuset.show_hosts(nodes), ", ".join(running), waited), jobs=list(running))
+        "This changes what jobs on {0} rely on, and there are jobs: {1}.{2} Nothing was changed. {3}".format(
+            cpuset.show_hosts(nodes), ", ".join(running), waited, remedy), jobs=list(running))

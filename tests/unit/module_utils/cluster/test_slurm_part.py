@@ -160,6 +160,14 @@ def test_a_node_that_others_drained_stays_theirs(monkeypatch):
     assert slurm_drain.settle(commands, "dgx01", 0) == slurm_drain.State("drained", "fan broken")
 
 
+@pytest.mark.parametrize("state", ["down*|Not responding", "down|power supply"])
+def test_a_node_that_is_down_keeps_its_reason(state):
+    commands = said(state)
+    slurm_drain.drain(commands, ["dgx01"], 5)
+    slurm_drain.resume(commands, "dgx01", "power")
+    assert DRAIN not in commands.asked and RESUME not in commands.asked
+
+
 @pytest.mark.parametrize("refusals", [0, 1])
 def test_a_node_that_we_drained_comes_back_also_after_a_run_that_was_cut_short(monkeypatch, refusals):
     """A slurmctld that has just started refuses to bring back a node that has not registered yet."""
