@@ -104,10 +104,11 @@ installed:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.apt import missing as missing_packages
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
 from ..module_utils.storage.cachefilesd import CONF, DEFAULT, DROP_IN, SERVICE, Wish, plan
-from ..module_utils.storage.packages import install, lacking
+from ..module_utils.storage.packages import install
 from ..module_utils.storage.settings_host import Host, change_files, change_units, finish, read_record, read_state, stop_units, write_record
 
 ARGUMENTS = {
@@ -140,7 +141,7 @@ def main() -> None:
     with errors_reported_by(module):
         host = Host(Commands(_TIME_LIMIT))
         wish = Wish.from_params(module.params)
-        missing = lacking({"cachefilesd": "cachefilesd"}) if wish.present else ()
+        missing = missing_packages({"cachefilesd": "cachefilesd"}) if wish.present else ()
         if missing and not module.check_mode:
             install(missing, host.commands)
         record = read_record(_NAME, host)

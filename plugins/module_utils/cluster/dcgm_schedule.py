@@ -7,7 +7,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..host.errors import FleetError
 from ..host.files import Diff
-from ..host.services import Unit, differences, units_diff
+from ..host.services import differences, units_diff
+from ..host.units import Unit
 
 PROGRAM = "usr/local/sbin/dgxops-diag"
 LIBRARY = "usr/local/lib/dgxops-diag/dgxops_diag"

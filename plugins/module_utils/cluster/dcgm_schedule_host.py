@@ -6,12 +6,14 @@ import os
 from types import ModuleType
 from typing import Any, Dict, Tuple
 
+from ..host import apt, records, services
 from ..host import commands as commands_module
 from ..host import errors as errors_module
-from ..host import services
+from ..host.commands import program_path
 from ..host.errors import FleetError
-from ..host.files import read_text, remove
+from ..host.files import read_text, remove, remove_if_empty
 from ..host.services import Host
+from ..host.units import read_units
 from . import dcgm, dcgm_history, dcgm_run, gpu_checks
 from .dcgm_history import PLACE
 from .dcgm_schedule import ENGINES, LIBRARY, OWN_ENGINE, PROGRAM, SERVICE, SETTINGS, Change, Found, Wish, decide, timer_of, timer_path
@@ -26,20 +28,20 @@ _PARTS: Tuple[Tuple[str, ModuleType], ...] = (
 
 def read(wish: Wish, host: Host) -> Found:
     """Read everything once."""
-    record = services.read_record(RECORD, host.root)
+    record = records.read(RECORD, host.root)
     if wish.present:
         _check_calendar(wish, host)
     timers = {timer_of(level) for level in wish.calendar} | set(record.get("timers", []))
-    units = services.read_units(host.commands, timers | set(ENGINES) | {OWN_ENGINE})
+    units = read_units(host.commands, timers | set(ENGINES) | {OWN_ENGINE})
     library = {name: inspect.getsource(part) for name, part in _PARTS}
     library.update({"__init__.py": "", "host/__init__.py": "", "cluster/__init__.py": ""})
     paths = {"{0}/{1}".format(LIBRARY, name) for name in library} | {PROGRAM, SETTINGS, SERVICE, "etc/systemd/system/" + OWN_ENGINE}
     paths |= {timer_path(level) for level in wish.calendar} | set(record.get("files", []))
-    has_dcgm = services.program_path("dcgmi") != ""
-    installable = bool(wish.present and wish.package and not has_dcgm and services.apt_knows(host.commands, wish.package))
+    has_dcgm = program_path("dcgmi") != ""
+    installable = bool(wish.present and wish.package and not has_dcgm and apt.knows(host.commands, wish.package))
     by_hand = not any(unit.active for name, unit in units.items() if name in ENGINES + (OWN_ENGINE,)) and _engine_runs(host)
     return Found(
-        units, {path: read_text(host.path(path)) for path in paths}, library, has_dcgm, installable, services.program_path("nv-hostengine"), by_hand,
+        units, {path: read_text(host.path(path)) for path in paths}, library, has_dcgm, installable, program_path("nv-hostengine"), by_hand,
         os.path.exists(host.path(PLACE)), record)
 
 
@@ -47,16 +49,16 @@ def carry_out(wish: Wish, change: Change, host: Host) -> None:
     """Do it. What was found is on the disk before the first step, so a run cut short is completed by the next."""
     if change.install:
         record = dict(change.record)
-        record["packages"] = sorted(set(record["packages"]) | set(services.what_comes_with(host.commands, change.install)))
-        services.write_record(RECORD, record, host.root)
-        services.install(host.commands, change.install)
+        record["packages"] = sorted(set(record["packages"]) | set(apt.try_install(host.commands, change.install).added))
+        records.write(RECORD, record, host.root)
+        apt.install(host.commands, change.install)
         change = decide(wish, read(wish, host))  # the package brought a unit, which is to run
     if change and wish.present:
-        services.write_record(RECORD, change.record, host.root)
+        records.write(RECORD, change.record, host.root)
     if change:
         services.carry_out(host, change.units, change.files, _mode, dict.fromkeys(change.restart, "restart"))
     if change.purge:
-        services.purge(host.commands, change.purge)
+        apt.purge(host.commands, change.purge)
     if not wish.present:
         _tidy(change, host)
 
@@ -74,7 +76,7 @@ def _tidy(change: Change, host: Host) -> None:
                 if name.endswith(".pyc"):
                     remove(os.path.join(directory, name))
         for directory, _names, _files in os.walk(host.path(base), topdown=False):
-            services.remove_if_empty(directory)
+            remove_if_empty(directory)
     place = os.path.dirname(host.path(PLACE))
     if change.drop_history:
         for ending in ("", "-journal", "-wal", "-shm"):
@@ -82,11 +84,11 @@ def _tidy(change: Change, host: Host) -> None:
     for name in os.listdir(place) if os.path.isdir(place) else []:
         if name.startswith("alerted-level-"):
             remove(os.path.join(place, name))
-    services.remove_if_empty(place)
+    remove_if_empty(place)
     for name in change.record.get("timers", []):
         remove(host.path("var/lib/systemd/timers/stamp-" + name))
-    services.remove_if_empty(host.path(os.path.dirname(SETTINGS)))
-    services.drop_record(RECORD, host.root)
+    remove_if_empty(host.path(os.path.dirname(SETTINGS)))
+    records.drop(RECORD, host.root)
 
 
 def _check_calendar(wish: Wish, host: Host) -> None:
@@ -120,7 +122,7 @@ def told(change: Change, wish: Wish) -> Dict[str, Any]:
     engine = next((name for name in list(ENGINES) + [OWN_ENGINE] if name in change.units or name in found.units), "")
     has_dcgm = found.has_dcgm or bool(change.install)
     return {
-        "backend": wish.settings["backend"] or ("dcgm" if has_dcgm else "nvidia_smi" if services.program_path("nvidia-smi") else "kernel"),
+        "backend": wish.settings["backend"] or ("dcgm" if has_dcgm else "nvidia_smi" if program_path("nvidia-smi") else "kernel"),
         "engine": "by hand" if found.engine_runs_by_hand else engine,
         "timers": sorted(timer_of(level) for level in wish.calendar),
         "installed": list(change.install),

@@ -6,10 +6,11 @@ import os
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from ..host import services
+from ..host import apt, records
 from ..host.commands import Commands
 from ..host.errors import FleetError
-from ..host.files import Diff, read_text, remove, write_atomic
+from ..host.files import Diff, read_text, remove, remove_if_empty, write_atomic
+from ..host.services import differences
 from . import dgx_watch
 
 RECORD = "monitoring_tools"
@@ -60,7 +61,7 @@ class Change(NamedTuple):
 
     @property
     def changed_files(self) -> List[str]:
-        return services.differences(self.before.files, self.files)
+        return differences(self.before.files, self.files)
 
     @property
     def diffs(self) -> List[Diff]:
@@ -71,10 +72,10 @@ class Change(NamedTuple):
 
 def read(wish: Wish, commands: Commands, root: str = "/") -> Found:
     """Read everything once. ``ctop`` is ``there``, ``to be had`` or ``unknown`` to the package lists."""
-    record = services.read_record(RECORD, root)
-    missing = services.missing_programs(PROGRAMS) if wish.present else []
-    ctop = "there" if not services.missing_programs({"ctop": "ctop"}) else "unknown"
-    if wish.present and wish.ctop and ctop == "unknown" and services.apt_knows(commands, "ctop"):
+    record = records.read(RECORD, root)
+    missing = apt.missing(PROGRAMS) if wish.present else []
+    ctop = "there" if not apt.missing({"ctop": "ctop"}) else "unknown"
+    if wish.present and wish.ctop and ctop == "unknown" and apt.knows(commands, "ctop"):
         ctop = "to be had"
     return Found({path: read_text(os.path.join(root, path)) for path in (LAUNCHER, HOSTS)}, tuple(missing), ctop, record)
 
@@ -96,10 +97,10 @@ def carry_out(wish: Wish, change: Change, commands: Commands, root: str = "/") -
     if change and wish.present:
         record = dict(change.record)
         if change.install:
-            record["packages"] = sorted(set(record["packages"]) | set(services.what_comes_with(commands, change.install)))
-        services.write_record(RECORD, record, root)
+            record["packages"] = sorted(set(record["packages"]) | set(apt.try_install(commands, change.install).added))
+        records.write(RECORD, record, root)
         if change.install:
-            services.install(commands, change.install)
+            apt.install(commands, change.install)
     for path in change.changed_files:
         text = change.files[path]
         if text is None:
@@ -107,7 +108,7 @@ def carry_out(wish: Wish, change: Change, commands: Commands, root: str = "/") -
         else:
             write_atomic(os.path.join(root, path), text, 0o755 if path == LAUNCHER else 0o644)
     if change.purge:
-        services.purge(commands, change.purge)
+        apt.purge(commands, change.purge)
     if not wish.present:
-        services.remove_if_empty(os.path.join(root, os.path.dirname(HOSTS)))
-        services.drop_record(RECORD, root)
+        remove_if_empty(os.path.join(root, os.path.dirname(HOSTS)))
+        records.drop(RECORD, root)

@@ -2,15 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Packages of Debian and Ubuntu: what is installed, what an installation would bring and take, and doing it. Nothing that was not named goes unasked."""
 import re
-from typing import Dict, Iterable, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterable, Mapping, NamedTuple, Sequence, Tuple
 
-from .commands import Commands, Result
+from .commands import Commands, Result, program_path
 from .errors import FleetError
 
 # Another apt, such as unattended-upgrades, is waited for (from apt 1.9.11 on; before, it is a failure that says so).
 _APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--yes", "--no-install-recommends", "--option=Dpkg::Options::=--force-confold",
         "--option=DPkg::Lock::Timeout=120")
-_TIMEOUT = 600
+_TIMEOUT = 900
 
 
 class Trial(NamedTuple):
@@ -38,12 +38,30 @@ def candidate(commands: Commands, name: str) -> str:
     return match.group(1) if match and match.group(1) != "(none)" else ""
 
 
+def knows(commands: Commands, name: str) -> bool:
+    """Whether the package lists have a package of this name; a host without apt knows none."""
+    try:
+        return commands.run(("apt-cache", "show", "--no-all-versions", name)).rc == 0
+    except FleetError:
+        return False
+
+
+def missing(programs: Mapping[str, str]) -> Tuple[str, ...]:
+    """The packages of those programs that are not installed; ``programs`` maps program to package."""
+    return tuple(sorted({package for program, package in programs.items() if not program_path(program)}))
+
+
 def try_install(commands: Commands, names: Sequence[str], may_go: Sequence[str] = ()) -> Trial:
-    """What an installation would do; the package lists are fetched where they are missing or stale. Refuses where others than ``may_go`` would go."""
+    """What an installation would do; the package lists are fetched where they are missing or stale.
+
+    Raises :class:`FleetError` if apt cannot install them, or if others than ``may_go`` would go for it.
+    """
     trial = _simulate(commands, "install", names)
     if trial.rc != 0:
         commands.output(_APT + ("update",), _TIMEOUT)
         trial = _simulate(commands, "install", names)
+    if trial.rc != 0:
+        raise FleetError("apt cannot install {0}: {1}".format(", ".join(names), (trial.err or trial.out).strip().replace("\n", "; ")))
     plan = _parse(trial)
     unasked = set(plan.removed) - set(may_go)
     if unasked:

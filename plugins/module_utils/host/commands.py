@@ -7,6 +7,7 @@ on a real machine instead of the program.
 """
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -15,6 +16,16 @@ from .errors import FleetError
 
 #: Programs of the system live here even where a login shell of a plain user does not look.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def search_path() -> str:
+    """Where programs are looked for: the user's own path, then the system's."""
+    return ":".join(part for part in (os.environ.get("PATH", ""), SYSTEM_PATH) if part)
+
+
+def program_path(name: str) -> str:
+    """Where a program is, also for a user whose path does not lead there; empty if it is not installed."""
+    return shutil.which(name, path=search_path()) or ""
 
 
 class Result(NamedTuple):
@@ -37,8 +48,7 @@ class Commands:
         ``timeout`` is in seconds. Raises :class:`FleetError` if the program is missing or does not end in time.
         """
         limit = self.timeout if timeout is None else timeout
-        path = ":".join(part for part in (os.environ.get("PATH", ""), SYSTEM_PATH) if part)
-        environment = dict(os.environ, LC_ALL="C", LANGUAGE="C", PATH=path)
+        environment = dict(os.environ, LC_ALL="C", LANGUAGE="C", PATH=search_path())
         try:
             # This package knows no Ansible, and so not its run_command.
             process = subprocess.Popen(  # pylint: disable=ansible-bad-function

@@ -102,6 +102,12 @@ def remove(path: str) -> bool:
     return True
 
 
+def remove_if_empty(directory: str) -> None:
+    """Remove a directory, unless others have files there or there is none."""
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)
+
+
 def _sync_directory(directory: str) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:

@@ -1,34 +1,13 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Units of systemd and packages of the distribution: how they stand, and how they are brought to stand otherwise."""
-import json
+"""Services that are files and units: what differs, and bringing both to where they should, in an order that hurts nobody."""
 import os
-import re
-import shutil
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, List, Mapping, Optional
 
-from .commands import SYSTEM_PATH, Commands
+from .commands import Commands
 from .errors import FleetError
-from .files import BACKUPS, Diff, read_text, remove, write_atomic
-
-_PROPERTIES = "--property=Id,LoadState,UnitFileState,ActiveState,SubState"
-_APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--yes", "--no-install-recommends", "--option=Dpkg::Options::=--force-confold")
-_APT_TIMEOUT = 900
-
-
-class Unit(NamedTuple):
-    """How a unit stands: ``enabled``, ``disabled``, ``masked`` or what else systemd calls it, and whether it runs."""
-
-    enablement: str
-    active: bool
-
-    @property
-    def in_charge(self) -> bool:
-        """Whether it does its work, now or after the next boot."""
-        return self.active or self.enablement in ("enabled", "enabled-runtime")
-
-    def __str__(self) -> str:
-        return "{0}, {1}".format(self.enablement, "running" if self.active else "stopped")
+from .files import Diff, read_text, remove, write_atomic
+from .units import Unit, bring, read_units, why_not
 
 
 class Host:
@@ -78,119 +57,4 @@ def carry_out(host: Host, units: Mapping[str, Unit], files: Mapping[str, Optiona
         host.commands.output(("systemctl", way, name))
     for name, unit in read_units(host.commands, wanted).items():
         if not unit.active:
-            raise FleetError("{0} did not start; journalctl -u {0} says why.".format(name))
-
-
-def read_units(commands: Commands, names: Iterable[str]) -> Dict[str, Unit]:
-    """The units of these names that the host has."""
-    asked = sorted(set(names))
-    if not asked:
-        return {}
-    text = commands.output(["systemctl", "show", _PROPERTIES] + asked)
-    units = {}
-    for block in text.strip().split("\n\n"):
-        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        if values.get("LoadState") not in ("not-found", None):
-            # One that has died and waits for its next start does not run.
-            active = values.get("ActiveState") in ("active", "activating", "reloading") and values.get("SubState") != "auto-restart"
-            units[values["Id"]] = Unit(values.get("UnitFileState") or values["LoadState"], active)
-    return units
-
-
-def bring(commands: Commands, name: str, found: Optional[Unit], wanted: Unit) -> None:
-    """Let a unit stand as wanted. A mask hides how it stood before, so that is looked at again below it."""
-    if found is not None and found.active and not wanted.active:
-        commands.output(("systemctl", "stop", name))
-    if found is not None and "masked" in found.enablement and wanted.enablement != "masked":
-        commands.output(("systemctl", "unmask", name))
-        found = read_units(commands, [name]).get(name)
-    # A static unit has no way of being enabled; a link that is there is from when it had one.
-    verb = {"enabled": "enable", "disabled": "disable", "masked": "mask", "static": "disable"}.get(wanted.enablement)
-    if verb and (found is None or found.enablement != wanted.enablement):
-        commands.output(("systemctl", verb, name))
-    if wanted.active and (found is None or not found.active):
-        commands.output(("systemctl", "start", name))
-
-
-def program_path(name: str) -> str:
-    """Where a program is, also for a user whose path does not lead there; empty if it is not installed."""
-    path = ":".join(part for part in (os.environ.get("PATH", ""), SYSTEM_PATH) if part)
-    return shutil.which(name, path=path) or ""
-
-
-def missing_programs(programs: Mapping[str, str]) -> List[str]:
-    """The packages of those programs that are not installed; ``programs`` maps program to package."""
-    return sorted({package for program, package in programs.items() if not program_path(program)})
-
-
-def what_comes_with(commands: Commands, packages: Sequence[str]) -> List[str]:
-    """All packages that installing these would add; refuses if it would remove others. Fetches the package lists if these are missing or stale."""
-    words = _APT + ("install",) + tuple(packages) + ("--simulate",)
-    trial = commands.run(words, _APT_TIMEOUT)
-    if trial.rc != 0:
-        commands.output(_APT + ("update",), _APT_TIMEOUT)
-        trial = commands.run(words, _APT_TIMEOUT)
-    if trial.rc != 0:
-        raise FleetError("apt cannot install {0}: {1}".format(", ".join(packages), (trial.err or trial.out).strip().replace("\n", "; ")))
-    others = sorted(set(re.findall(r"^Remv (\S+)", trial.out, re.MULTILINE)))
-    if others:
-        raise FleetError("To install {0}, apt would remove {1}. Nothing was changed; install it by hand, or remove what is in its way.".format(
-            ", ".join(packages), ", ".join(others)))
-    return sorted(set(re.findall(r"^Inst (\S+) \(", trial.out, re.MULTILINE)))
-
-
-def apt_knows(commands: Commands, package: str) -> bool:
-    """Whether the package lists have a package of this name."""
-    try:
-        return commands.run(("apt-cache", "show", "--no-all-versions", package)).rc == 0
-    except FleetError:
-        return False
-
-
-def install(commands: Commands, packages: Sequence[str]) -> None:
-    """Install packages."""
-    commands.output(_APT + ("install",) + tuple(packages), _APT_TIMEOUT)
-
-
-def purge(commands: Commands, packages: Sequence[str]) -> None:
-    """Remove packages that were installed by :func:`install`, and their settings."""
-    commands.output(_APT + ("purge",) + tuple(packages), _APT_TIMEOUT)
-
-
-def remove_if_empty(directory: str) -> None:
-    """Remove a directory, unless others have files there or there is none."""
-    try:
-        os.rmdir(directory)
-    except OSError:
-        pass
-
-
-def read_record(name: str, root: str = "/") -> Dict[str, Any]:
-    """What a role found before its first change; raises :class:`FleetError` if the file is damaged."""
-    place = record_place(name, root)
-    text = read_text(place)
-    if text is None:
-        return {}
-    try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError):
-        raise FleetError("{0} is damaged; it holds how this host was before the first change. Remove it to take what is now for that.".format(place))
-
-
-def write_record(name: str, record: Mapping[str, Any], root: str = "/") -> None:
-    """Keep what was found; only root may read it."""
-    place = record_place(name, root)
-    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-    write_atomic(place, json.dumps(record, sort_keys=True) + "\n", 0o600)
-
-
-def drop_record(name: str, root: str = "/") -> None:
-    """Forget what was found, once it is given back."""
-    place = record_place(name, root)
-    remove(place)
-    remove_if_empty(os.path.dirname(place))
-
-
-def record_place(name: str, root: str = "/") -> str:
-    """Where the record of a role is."""
-    return os.path.join(root, BACKUPS.lstrip("/"), name + ".json")
+            raise FleetError(why_not(host.commands, name))

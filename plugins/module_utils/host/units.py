@@ -6,7 +6,9 @@ from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 from .commands import Commands
 from .errors import FleetError
 
-_PROPERTIES = "--property=Id,LoadState,UnitFileState,ActiveState"
+_PROPERTIES = "--property=Id,LoadState,UnitFileState,ActiveState,SubState"
+#: Seconds for systemctl: a database or a machine under load takes its time.
+_TIMEOUT = 300
 
 
 class Unit(NamedTuple):
@@ -20,6 +22,9 @@ class Unit(NamedTuple):
         """Whether it does its work, now or after the next boot. A removed package leaves a script in /etc/init.d, which systemd calls ``generated``."""
         return self.active or self.enablement in ("enabled", "enabled-runtime")
 
+    def __str__(self) -> str:
+        return "{0}, {1}".format(self.enablement, "running" if self.active else "stopped")
+
 
 #: A daemon that is to run, now and after each boot.
 RUNNING = Unit("enabled", True)
@@ -27,35 +32,40 @@ RUNNING = Unit("enabled", True)
 
 def read_units(commands: Commands, names: Iterable[str]) -> Dict[str, Unit]:
     """Those of the units that this host has, each under its own name and not under an alias."""
-    text = commands.output(("systemctl", "show", _PROPERTIES) + tuple(names))
+    asked = tuple(sorted(set(names)))
+    if not asked:
+        return {}
+    text = commands.output(("systemctl", "show", _PROPERTIES) + asked)
     units = {}
     for block in text.strip().split("\n\n"):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if values.get("LoadState") not in ("not-found", None):
-            active = values.get("ActiveState") in ("active", "activating", "reloading")
+            # One that has died and waits for its next start does not run.
+            active = values.get("ActiveState") in ("active", "activating", "reloading") and values.get("SubState") != "auto-restart"
             units[values["Id"]] = Unit(values.get("UnitFileState") or values["LoadState"], active)
     return units
 
 
 def bring(commands: Commands, name: str, found: Optional[Unit], wanted: Unit, restart: bool = False) -> None:
-    """Enable, disable, mask, start, stop or restart a unit; ``found`` is how it stands, None to ask for it."""
+    """Enable, disable, mask, start, stop or restart a unit; ``found`` is how it stands, None to ask for it.
+
+    A mask hides how a unit stood before, so that is looked at again below it. Raises :class:`FleetError` for a unit that the host does not have.
+    """
     if found is None:
         found = read_units(commands, [name]).get(name)
-        if found is None:
-            raise FleetError("This host has no {0} any more, which is to be brought back. Install its package and run this again.".format(name))
-    steps: List[Sequence[str]] = []
-    if found.enablement != wanted.enablement:
-        if "masked" in found.enablement:
-            steps.append(("unmask",))
-        verb = {"enabled": "enable", "disabled": "disable", "masked": "mask"}.get(wanted.enablement)
-        if verb:
-            steps.append((verb,))
-    if found.active and not wanted.active:
-        steps.insert(0, ("stop",))
-    elif wanted.active and (restart or not found.active):
-        steps.append(("restart",))
-    for step in steps:
-        commands.output(("systemctl",) + tuple(step) + (name,))
+    if found is None and wanted.enablement != "masked":  # what is not there can be masked, lest it come
+        raise FleetError("This host has no {0}, which is to be {1}. Install its package and run this again.".format(name, wanted))
+    if found is not None and found.active and not wanted.active:
+        commands.output(("systemctl", "stop", name), _TIMEOUT)
+    if found is not None and "masked" in found.enablement and wanted.enablement != "masked":
+        commands.output(("systemctl", "unmask", name), _TIMEOUT)
+        found = found._replace(enablement=read_units(commands, [name]).get(name, found).enablement)
+    # A static unit has no way of being enabled; a link that is there is from when it had one.
+    verb = {"enabled": "enable", "disabled": "disable", "masked": "mask", "static": "disable"}.get(wanted.enablement)
+    if verb and (found is None or found.enablement != wanted.enablement):
+        commands.output(("systemctl", verb, name), _TIMEOUT)
+    if wanted.active and found is not None and (restart or not found.active):
+        commands.output(("systemctl", "restart", name), _TIMEOUT)  # which starts what does not run
 
 
 def changed(before: Mapping[str, Unit], after: Mapping[str, Unit]) -> List[Tuple[str, Unit, Unit]]:

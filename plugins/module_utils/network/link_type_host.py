@@ -1,21 +1,17 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The link types of this host's adapters, read and written by mlxconfig or mstconfig. See :mod:`.link_type`."""
-import json
-import os
-import shutil
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from ..host.commands import SYSTEM_PATH, Commands
+from ..host import records
+from ..host.commands import Commands, program_path
 from ..host.errors import FleetError
-from ..host.files import BACKUPS, read_text, remove, write_atomic
 from ..host.sysfs import Sysfs
 from ..host.undo import Undo
 from .interfaces import DEVICES, Interfaces
 from .link_type import NUMBERS, Change, Port, Step, Wish, key, layer, parse
 
-#: What the ports were before the first change, below the root.
-RECORD = BACKUPS.lstrip("/") + "/ib_link_type.json"
+RECORD = "ib_link_type"
 #: The firmware takes some seconds to answer, and longer to write its flash.
 _PATIENCE = 120.0
 _MELLANOX = "0x15b3"
@@ -74,24 +70,20 @@ class Host:
 
     def kept(self) -> Dict[str, str]:
         """What the ports were before the first change."""
-        text = read_text(self.sysfs.path(RECORD))
-        try:
-            found = {str(name): str(was) for name, was in json.loads(text).items()} if text is not None else {}
-            if all(was in NUMBERS and name[-3:] in (" P1", " P2") for name, was in found.items()):
-                return found
-        except (ValueError, AttributeError):
-            pass
-        raise FleetError("/{0} is damaged; it holds the link types from before the first change. Remove it to take those of now for these.".format(RECORD))
+        found = records.read(RECORD, self.sysfs.root)
+        if any(str(was) not in NUMBERS or name[-3:] not in (" P1", " P2") for name, was in found.items()):
+            raise records.damaged(RECORD)
+        return found
 
     def carry_out(self, change: Change) -> None:
         """Do it, all of it or none."""
-        self._remember(change.kept)
+        records.write(RECORD, change.kept, self.sysfs.root)
         undo = Undo()
         with undo.on_failure(lambda: "All ports are configured as they were before."):
             for step in change.steps:
                 self._set(step)
                 undo.later("the link type of {0}".format(step.port.label), self._set, step._replace(before=step.after, after=step.before))
-        self._remember(change.kept_after)
+        records.write(RECORD, change.kept_after, self.sysfs.root)
 
     def _configured(self, address: str) -> Mapping[int, str]:
         if address not in self._answers:
@@ -109,9 +101,8 @@ class Host:
         return self._answers[address]
 
     def _program(self) -> str:
-        path = os.pathsep.join(part for part in (os.environ.get("PATH", ""), SYSTEM_PATH) if part)
         for name in [self.tool] if self.tool else ["mlxconfig", "mstconfig"]:
-            if shutil.which(name, path=path):
+            if program_path(name):
                 return name
         raise FleetError(
             "{0} is not installed. Install NVIDIA's firmware tools (MFT, part of MLNX_OFED) or the package mstflint, which has mstconfig.".format(
@@ -126,13 +117,3 @@ class Host:
         got = self._configured(step.port.address).get(step.port.number)
         if got != step.after:
             raise FleetError("{0} was asked to be {1} from the next boot on, but says {2}.".format(step.port.label, step.after, got))
-
-    def _remember(self, kept: Mapping[str, str]) -> None:
-        if kept == self.kept():
-            return
-        place = self.sysfs.path(RECORD)
-        if kept:
-            os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-            write_atomic(place, json.dumps(dict(sorted(kept.items()))) + "\n", 0o600)
-        else:
-            remove(place)

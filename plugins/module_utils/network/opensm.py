@@ -11,7 +11,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from ..host.errors import FleetError
 from ..host.files import Diff
-from ..host.services import Unit, differences, units_diff
+from ..host.services import differences, units_diff
+from ..host.units import Unit
 from .ib_text import guid
 
 #: What brings the programs, by program.

@@ -5,11 +5,12 @@ import os
 import re
 from typing import Dict, List, Sequence, Tuple
 
-from ..host import services
+from ..host import apt, records, services
 from ..host.errors import FleetError
-from ..host.files import read_text, remove
+from ..host.files import read_text, remove, remove_if_empty
 from ..host.services import Host
 from ..host.sysfs import Sysfs
+from ..host.units import read_units
 from .ib_text import guid
 from .opensm import PARTITIONS, PROGRAMS, ROOTS, STARTERS, TEMPLATE, Change, Found, Wish, config_path, unit_of
 from .subnet_manager import Asked, choose_port, read_ports, watch
@@ -19,14 +20,14 @@ RECORD = "opensm"
 
 def read(wish: Wish, host: Host) -> Found:
     """Read everything once."""
-    record = services.read_record(RECORD, host.root)
+    record = records.read(RECORD, host.root)
     ports = _ports(wish, host, record.get("current", [])) if wish.present else ()
     paths = {TEMPLATE, PARTITIONS, ROOTS} | {config_path(port) for port in ports} | set(record.get("files", {}))
     units = {unit_of(port) for port in list(ports) + record.get("ports", [])} | set(STARTERS) | set(_instances(host)) | set(record.get("units", {}))
-    missing = tuple(services.missing_programs(PROGRAMS)) if wish.present else ()
+    missing = tuple(apt.missing(PROGRAMS)) if wish.present else ()
     unknown = _unknown(wish, host) if wish.settings and "opensm" not in missing else ()
     return Found(
-        services.read_units(host.commands, units), {path: read_text(host.path(path)) for path in paths}, ports, missing, unknown, record)
+        read_units(host.commands, units), {path: read_text(host.path(path)) for path in paths}, ports, missing, unknown, record)
 
 
 def carry_out(change: Change, host: Host, wait: float = 0) -> None:
@@ -41,20 +42,20 @@ def carry_out(change: Change, host: Host, wait: float = 0) -> None:
         else:
             _give_back(change, host)
     if not change.before.ports:
-        services.drop_record(RECORD, host.root)
+        records.drop(RECORD, host.root)
 
 
 def _set_up(change: Change, host: Host) -> None:
     record = dict(change.record)
     record.setdefault("directory", os.path.isdir(host.path("etc/opensm")))
     if change.install:
-        record["packages"] = sorted(set(record["packages"]) | set(services.what_comes_with(host.commands, change.install)))
-    services.write_record(RECORD, record, host.root)
+        record["packages"] = sorted(set(record["packages"]) | set(apt.try_install(host.commands, change.install).added))
+    records.write(RECORD, record, host.root)
     if change.install:  # masked before its package comes, which would start one on every port
         host.commands.output(("systemctl", "mask", STARTERS[0]))
-        services.install(host.commands, change.install)
+        apt.install(host.commands, change.install)
     services.carry_out(host, change.units, change.files, _mode, change.touched)
-    services.write_record(RECORD, {key: value for key, value in record.items() if key != "pending"}, host.root)
+    records.write(RECORD, {key: value for key, value in record.items() if key != "pending"}, host.root)
 
 
 def _settle(change: Change, host: Host, seconds: float) -> None:
@@ -71,11 +72,11 @@ def _give_back(change: Change, host: Host) -> None:
     if change.unmask:
         host.commands.output(("systemctl", "unmask", STARTERS[0]))
     if change.purge:
-        services.purge(host.commands, change.purge)
+        apt.purge(host.commands, change.purge)
     for port in change.record.get("ports", []):
         _remove_tree(host.path("var/cache/opensm-" + guid(port)))
     if not change.record.get("directory"):
-        services.remove_if_empty(host.path("etc/opensm"))
+        remove_if_empty(host.path("etc/opensm"))
 
 
 def _mode(path: str) -> int:
@@ -120,4 +121,4 @@ def _remove_tree(path: str) -> None:
     if os.path.isdir(path):
         for name in os.listdir(path):
             remove(os.path.join(path, name))
-        services.remove_if_empty(path)
+        remove_if_empty(path)

@@ -2,22 +2,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The virtual functions of this host: finding adapters, seeing what uses them, changing their number. See :mod:`.sriov`."""
 import errno
-import json
 import os
 import re
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+from ..host import records
 from ..host.commands import Commands
 from ..host.errors import FleetError
-from ..host.files import BACKUPS, read_text, remove, write_atomic
+from ..host.files import read_text, remove, write_atomic
 from ..host.sysfs import Sysfs
 from ..host.undo import Undo
 from .interfaces import DEVICES, Interfaces
 from .sriov import RULES, Change, Found, Kept, PhysicalFunction, Step, VirtualFunction, Wish, wanted_count
 
-#: What is remembered, below the root.
-RECORD = BACKUPS.lstrip("/") + "/sriov_vfs.json"
+RECORD = "sriov_vfs"
 #: Drivers that hand a device to a guest or to a program instead of driving it.
 _HANDED_OUT = ("vfio-pci", "vfio_pci", "mlx5_vfio_pci", "pci-stub", "pciback", "uio_pci_generic", "igb_uio")
 _ETHERNET = "0x0200"
@@ -76,13 +75,12 @@ class Host:
 
     def found(self) -> Found:
         """What is remembered, and the rules of udev."""
-        text = read_text(self.sysfs.path(RECORD))
         kept: Dict[str, Kept] = {}
         try:
-            for address, entry in json.loads(text).items() if text is not None else ():
-                kept[str(address)] = Kept(int(entry["before"]), int(entry["wanted"]), bool(entry["persistent"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise FleetError("/{0} is damaged; it holds the numbers from before the first change. Remove it to take those of now for these.".format(RECORD))
+            for address, entry in records.read(RECORD, self.sysfs.root).items():
+                kept[address] = Kept(int(entry["before"]), int(entry["wanted"]), bool(entry["persistent"]))
+        except (ValueError, KeyError, TypeError):
+            raise records.damaged(RECORD)
         return Found(kept, read_text(self.sysfs.path(RULES)))
 
     def wishes(self, entries: Sequence[Mapping[str, Any]]) -> List[Wish]:
@@ -147,11 +145,4 @@ class Host:
             self.commands.run(["udevadm", "settle", "--timeout={0:.0f}".format(self.wait)], timeout=self.wait + 10)
 
     def _remember(self, kept: Mapping[str, Kept]) -> None:
-        if kept == self.found().kept:
-            return
-        place = self.sysfs.path(RECORD)
-        if kept:
-            os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-            write_atomic(place, json.dumps({address: entry._asdict() for address, entry in sorted(kept.items())}) + "\n", 0o600)
-        else:
-            remove(place)
+        records.write(RECORD, {address: entry._asdict() for address, entry in kept.items()}, self.sysfs.root)

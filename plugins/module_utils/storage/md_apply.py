@@ -6,6 +6,7 @@ import os
 import uuid
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from ..host import apt
 from ..host.commands import Commands
 from ..host.dgx import Platform, platform, platform_of, read_dmi
 from ..host.drives import Drive
@@ -20,7 +21,7 @@ from .md_change import Change, Found, Record, Wish
 from .md_conf import PATHS
 from .md_query import asker
 from .md_sysfs import read_arrays
-from .packages import install, lacking
+from .packages import install
 
 _RECORDS = BACKUPS.lstrip("/") + "/md_array"
 #: Debian's hook copies mdadm.conf into the initramfs, where arrays are assembled before the system on the drives is there to read its own.
@@ -38,7 +39,7 @@ class Host:
 
     def lacking(self) -> Tuple[str, ...]:
         """Packages that must be installed first."""
-        return lacking({"mdadm": "mdadm"})
+        return apt.missing({"mdadm": "mdadm"})
 
 
 def new_uuid() -> str:

@@ -5,21 +5,14 @@
 A file is given as the whole text it shall have; whoever edits one that is not its own computes that text from the one found, and says how to take
 its edit out of a text that others have changed meanwhile.
 """
-import json
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from ..host.errors import FleetError
+from ..host import records
 from ..host.files import Diff
+from ..host.units import Unit
 
 #: Takes one's own edit out of a text; given the text and what is remembered of the first change.
 Undo = Callable[[str, Mapping[str, Any]], str]
-
-
-class Unit(NamedTuple):
-    """How a unit stands: ``enabled``, ``disabled``, ``static`` or what else systemd calls it, and whether it runs."""
-
-    enablement: str
-    active: bool
 
 
 class State(NamedTuple):
@@ -113,21 +106,17 @@ def restore(found: State, record: Mapping[str, Any], undo: Mapping[str, Undo], r
     return change._replace(record=dict(record, reload=True)) if change.reload else change
 
 
-def parse_record(text: Optional[str], path: str) -> Dict[str, Any]:
-    """What the first change found; raises :class:`FleetError` if the file is damaged."""
-    if text is None:
-        return {}
+def check_record(record: Mapping[str, Any], name: str) -> Dict[str, Any]:
+    """A record as :func:`decide` made it; raises :class:`FleetError` if it is something else."""
     try:
-        record = json.loads(text)
         for entry in record.get("files", {}).values():
             entry["before"], entry["after"]
         for unit in record.get("units", {}).values():
             Unit(*(unit or ("", False)))
         return dict(record)
-    except (ValueError, TypeError, AttributeError, KeyError):
-        raise FleetError("/{0} is damaged; it holds how this host was before the first change. Remove it to take what is now for that.".format(path))
+    except (TypeError, AttributeError, KeyError):
+        raise records.damaged(name)
 
 
 def _units(state: State, names: List[str]) -> str:
-    return "".join("{0}: {1}, {2}\n".format(name, state.units[name].enablement, "running" if state.units[name].active else "stopped")
-                   for name in sorted(names) if name in state.units)
+    return "".join("{0}: {1}\n".format(name, state.units[name]) for name in sorted(names) if name in state.units)

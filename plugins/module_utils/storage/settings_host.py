@@ -1,15 +1,16 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Reads and changes the files and units that :mod:`settings` decides on."""
-import json
 import os
 from typing import Any, Dict, Mapping, Sequence
 
+from ..host import records, units
 from ..host.commands import Commands
 from ..host.errors import FleetError
-from ..host.files import BACKUPS, read_text, remove, write_atomic
+from ..host.files import read_text, remove, remove_if_empty, write_atomic
 from ..host.sysfs import Sysfs
-from .settings import Change, State, Unit, parse_record
+from ..host.units import Unit
+from .settings import Change, State, check_record
 
 
 class Host:
@@ -22,21 +23,14 @@ class Host:
         return self.sysfs.path(name)
 
 
-def record_path(name: str) -> str:
-    """Where it is remembered what the first change found."""
-    return "{0}/{1}.json".format(BACKUPS.lstrip("/"), name)
-
-
 def read_record(name: str, host: Host) -> Dict[str, Any]:
-    return parse_record(read_text(host.path(record_path(name))), record_path(name))
+    """What is remembered of the first change; raises :class:`FleetError` if it is damaged."""
+    return check_record(records.read(name, host.sysfs.root), name)
 
 
 def write_record(name: str, host: Host, record: Mapping[str, Any]) -> None:
-    place = host.path(record_path(name))
-    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-    text = json.dumps(record, sort_keys=True) + "\n"
-    if text != read_text(place):
-        write_atomic(place, text, 0o600)
+    """Remember that."""
+    records.write(name, record, host.sysfs.root)
 
 
 def read_state(host: Host, files: Sequence[str], units: Sequence[str]) -> State:
@@ -46,19 +40,12 @@ def read_state(host: Host, files: Sequence[str], units: Sequence[str]) -> State:
 
 def read_units(host: Host, names: Sequence[str]) -> Dict[str, Unit]:
     """How units stand; those that do not exist are left out."""
-    if not names:
-        return {}
-    result = host.commands.run(("systemctl", "show", "--property=Id,LoadState,UnitFileState,ActiveState") + tuple(names))
-    units = {}
-    for block in result.out.strip().split("\n\n"):
-        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        if values.get("LoadState") in ("not-found", None):
-            continue
-        enablement = values.get("UnitFileState", "")
-        if enablement in ("", "generated"):  # a script in /etc/init.d, of which systemd itself does not know
-            enablement = host.commands.run(("systemctl", "is-enabled", values["Id"])).out.strip() or "disabled"
-        units[values["Id"]] = Unit(enablement, values.get("ActiveState") in ("active", "activating", "reloading"))
-    return units
+    found = units.read_units(host.commands, names)
+    for name, unit in found.items():
+        if unit.enablement in ("loaded", "generated"):  # a script in /etc/init.d, of which systemd itself does not know
+            said = host.commands.run(("systemctl", "is-enabled", name)).out.strip()
+            found[name] = unit._replace(enablement=said or "disabled")
+    return found
 
 
 def change_files(change: Change, host: Host, modes: Mapping[str, int]) -> None:
@@ -67,7 +54,8 @@ def change_files(change: Change, host: Host, modes: Mapping[str, int]) -> None:
         text = change.after.files[path]
         if text is None:
             remove(host.path(path))
-            _remove_if_empty(host.path(os.path.dirname(path)))
+            if os.path.dirname(path).endswith(".d"):  # a directory of drop-ins is ours if nobody else has a file there
+                remove_if_empty(host.path(os.path.dirname(path)))
         else:
             write_atomic(host.path(path), text, modes.get(path, 0o644))
     if change.reload:
@@ -89,20 +77,7 @@ def change_units(change: Change, host: Host) -> None:
             if unit.active or unit.enablement == "enabled":
                 raise FleetError("This host has no {0}. Install its package and run this again.".format(name))
             continue
-        _bring(host, name, found[name], unit, name in change.restart)
-
-
-def _bring(host: Host, name: str, found: Unit, wanted: Unit, restart: bool) -> None:
-    if found.active and not wanted.active:
-        host.commands.output(("systemctl", "stop", name), timeout=300)
-    if found.enablement != wanted.enablement:
-        verb = {"enabled": "enable", "disabled": "disable", "masked": "mask"}.get(wanted.enablement)
-        if "masked" in found.enablement:
-            host.commands.output(("systemctl", "unmask", name))
-        if verb:
-            host.commands.output(("systemctl", verb, name), timeout=300)
-    if wanted.active and (restart or not found.active):
-        host.commands.output(("systemctl", "restart", name), timeout=300)
+        units.bring(host.commands, name, found[name], unit, name in change.restart)
 
 
 def finish(name: str, change: Change, host: Host) -> None:
@@ -110,13 +85,4 @@ def finish(name: str, change: Change, host: Host) -> None:
     if change.keep:
         write_record(name, host, {key: value for key, value in change.record.items() if key not in ("restart", "reload", "making")})
     else:
-        remove(host.path(record_path(name)))
-
-
-def _remove_if_empty(directory: str) -> None:
-    """Directories of drop-ins are ours if nobody else has a file there; others stay."""
-    if directory.endswith(".d"):
-        try:
-            os.rmdir(directory)
-        except OSError:
-            pass
+        records.drop(name, host.sysfs.root)

@@ -8,10 +8,9 @@ StorCLI 1.21 to 7.x: Optl, Dgrd and so on for volumes, Onln, UGood and so on for
 import json
 import os
 import re
-import shutil
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..host.commands import SYSTEM_PATH, Commands
+from ..host.commands import Commands, program_path
 from ..host.errors import FleetError
 from .md import BROKEN, DEGRADED, HEALTHY, REBUILT, UNKNOWN, WARNING
 
@@ -65,9 +64,8 @@ class Controller(NamedTuple):
 
 def find_program(named: str = "") -> str:
     """StorCLI's path; raises :class:`FleetError` if there is none."""
-    path = os.environ.get("PATH", "") + os.pathsep + SYSTEM_PATH
     for place in (named,) if named else PLACES:
-        found = shutil.which(place, path=path)
+        found = program_path(place)
         if found:
             return found
     raise FleetError("StorCLI was not found{0}. Install the package storcli of the controller's vendor, or give the program's path.".format(

@@ -56,7 +56,7 @@ def test_what_is_no_return_is_refused_in_words(nodes):
 def test_check_mode_predicts_what_the_run_then_does(tmp_path, monkeypatch):
     lab = LabNode(tmp_path, ())
     monkeypatch.setattr(dcgm_schedule, "Host", lambda commands: lab.host)
-    monkeypatch.setattr(dcgm_schedule_host.services, "program_path", lambda name: "")
+    monkeypatch.setattr(dcgm_schedule_host, "program_path", lambda name: "")
     wanted = {"schedule": [{"level": 1, "calendar": "hourly"}]}
     predicted = run_module(dcgm_schedule.main, wanted, check=True)
     assert lab.units == {}

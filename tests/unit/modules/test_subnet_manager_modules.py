@@ -19,7 +19,7 @@ def host(tmp_path, monkeypatch):
     lab = LabHost(tmp_path, programs=False)
     monkeypatch.setattr(opensm, "Host", lambda programs: lab.host)
     monkeypatch.setattr(opensm_host, "watch", lambda *words: None)
-    monkeypatch.setattr(opensm_host.services, "missing_programs", lambda programs: [] if lab.programs else ["opensm"])
+    monkeypatch.setattr(opensm_host.apt, "missing", lambda programs: () if lab.programs else ("opensm",))
     return lab
 
 

@@ -52,7 +52,8 @@ class LabNode(Commands):
             return Result(0, "", "")
         verb, names = argv[1], [word for word in argv[2:] if not word.startswith("-")]
         if verb == "show":
-            known = {name: unit for name, unit in self.units.items() if "dgxops" not in name or os.path.exists(self.host.path("etc/systemd/system/" + name))}
+            known = {name: unit for name, unit in self.units.items() if "dgxops" not in name}
+            known.update({name: self.units.get(name, ("disabled", False)) for name in names if os.path.exists(self.host.path("etc/systemd/system/" + name))})
             return Result(0, "\n\n".join("Id={0}\nLoadState=loaded\nUnitFileState={1[0]}\nActiveState={2}".format(
                 name, known[name], "active" if known[name][1] else "inactive") for name in names if name in known), "")
         self.log.append(" ".join([verb] + names))
@@ -75,7 +76,7 @@ class LabNode(Commands):
 def make(tmp_path, monkeypatch):
     def a_node(programs=("dcgmi", "nv-hostengine"), **how):
         lab = LabNode(tmp_path, programs, **how)
-        monkeypatch.setattr(dcgm_schedule_host.services, "program_path", lambda name: "/usr/bin/" + name if name in lab.programs else "")
+        monkeypatch.setattr(dcgm_schedule_host, "program_path", lambda name: "/usr/bin/" + name if name in lab.programs else "")
         return lab
 
     return a_node
@@ -152,7 +153,7 @@ def test_another_time_another_level_and_other_settings(make, tmp_path):
 
 def test_a_run_cut_short_is_completed_by_the_next_and_can_be_undone(make, tmp_path):
     lab = make(programs=())
-    lab.fails_at = "start dgxops-diag-1.timer"
+    lab.fails_at = "restart dgxops-diag-1.timer"
     with pytest.raises(KeyboardInterrupt):
         lab.play(wish())
     lab.fails_at = None

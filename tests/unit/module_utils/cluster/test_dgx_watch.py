@@ -65,7 +65,7 @@ def wish(**options):
 
 
 def test_the_tools_come_and_go(tmp_path, monkeypatch):
-    monkeypatch.setattr(monitoring_tools.services, "missing_programs", lambda programs: ["ctop"] if "ctop" in programs else [])
+    monkeypatch.setattr(monitoring_tools.apt, "missing", lambda programs: ("ctop",) if "ctop" in programs else ())
     root, commands = str(tmp_path), Recorded({})
     (tmp_path / "usr/local/bin").mkdir(parents=True)
     (tmp_path / monitoring_tools.LAUNCHER).write_text("somebody's own\n")

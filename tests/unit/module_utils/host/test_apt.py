@@ -4,7 +4,7 @@
 import pytest
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host import apt
-from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands, Result
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands, Recorded, Result
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 
 INSTALL = """\
@@ -48,6 +48,17 @@ def test_package_lists_are_fetched_where_they_are_stale():
     commands = Apt(install=[Result(100, "", "E: Unable to locate package"), Result(0, INSTALL, "")])
     apt.try_install(commands, ["sssd-ldap"])
     assert commands.asked == ["apt-get install sssd-ldap ?", "apt-get update", "apt-get install sssd-ldap ?"]
+
+
+def test_what_apt_does_not_have_is_told_in_its_words():
+    with pytest.raises(FleetError, match="apt cannot install x: E: Unable to locate package x"):
+        apt.try_install(Apt(install=[Result(100, "", "E: Unable to locate package x\n")]), ["x"])
+    assert not apt.knows(Recorded({}), "x"), "a host without apt knows no package"
+
+
+def test_programs_are_found_where_a_user_s_path_does_not_lead(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert apt.missing({"sh": "dash", "no-such-program": "that"}) == ("that",)
 
 
 def test_nothing_goes_unasked_to_make_room():

@@ -11,8 +11,9 @@ from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.sysfs import Sysfs
 from ansible_collections.dgxops.fleet.plugins.module_utils.network import link_type
-from ansible_collections.dgxops.fleet.plugins.module_utils.network.link_type_host import RECORD, Host
+from ansible_collections.dgxops.fleet.plugins.module_utils.network.link_type_host import Host
 
+RECORD_FILE = "var/backups/dgxops/ib_link_type.json"
 # After answers that users of mlxconfig (MFT 4.18 to 4.26) posted; written anew here.
 NEXT_BOOT = """
 Device #1:
@@ -147,7 +148,7 @@ def test_the_second_port_of_a_card_is_set_through_its_first_function(root, firmw
 
 def test_a_port_that_is_what_it_is_to_be_needs_no_reboot(root, firmware):
     change = ask(root, firmware, ("mlx5_0", "ib"))
-    assert not change and not change.reboot_required and not os.path.exists(str(root / RECORD))
+    assert not change and not change.reboot_required and not os.path.exists(str(root / RECORD_FILE))
 
 
 def test_ports_are_given_back_as_they_were_first(root, firmware):
@@ -155,7 +156,7 @@ def test_ports_are_given_back_as_they_were_first(root, firmware):
     ask(root, firmware, ("mlx5_2", "vpi"))
     assert back(root, firmware)
     assert firmware.ports["0000:86:00.0"] == {1: "1", 2: "1"} and firmware.ports["0000:05:00.0"] == {1: "1"}
-    assert not os.path.exists(str(root / RECORD)) and not back(root, firmware)
+    assert not os.path.exists(str(root / RECORD_FILE)) and not back(root, firmware)
 
 
 def test_a_port_with_an_address_stays_unless_that_is_consented_to(root, firmware):
@@ -196,6 +197,6 @@ def test_a_firmware_that_does_not_keep_what_it_was_told_is_found_out(root, firmw
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"0000:05:00.0 P1": "token ring"}', '{"mlx5_0": "ib"}'])
 def test_a_damaged_record_is_named(root, firmware, text):
-    (root / RECORD).parent.mkdir(parents=True)
-    (root / RECORD).write_text(text)
-    assert RECORD + " is damaged" in refusal(root, firmware, ("mlx5_0", "eth"))
+    (root / RECORD_FILE).parent.mkdir(parents=True)
+    (root / RECORD_FILE).write_text(text)
+    assert RECORD_FILE + " is damaged" in refusal(root, firmware, ("mlx5_0", "eth"))

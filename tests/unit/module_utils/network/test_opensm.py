@@ -48,8 +48,10 @@ class LabHost(Commands):
             return Result(0, "# a comment\nsm_priority 0\nsweep_interval 10\n", "")
         verb, names = argv[1], [word for word in argv[2:] if not word.startswith("-")]
         if verb == "show":
+            # systemd knows each instance of a template that is there.
+            known = dict({name: ("disabled", False) for name in names if "@" in name and os.path.exists(self.host.path(TEMPLATE))}, **self.units)
             blocks = ["Id={0}\nLoadState=loaded\nUnitFileState={1[0]}\nActiveState={2}".format(
-                name, self.units[name], "active" if self.units[name][1] else "inactive") for name in names if name in self.units]
+                name, known[name], "active" if known[name][1] else "inactive") for name in names if name in known]
             return Result(0, "\n\n".join(blocks), "")
         if verb == "list-units":
             return Result(0, "".join("{0} loaded active running x\n".format(name) for name, unit in self.units.items() if unit[1] and "@" in name), "")
@@ -95,7 +97,7 @@ class LabHost(Commands):
 def make(tmp_path, monkeypatch):
     def a_host(**how):
         lab = LabHost(tmp_path, **how)
-        monkeypatch.setattr(opensm_host.services, "missing_programs", lambda programs: [] if lab.programs else ["opensm"])
+        monkeypatch.setattr(opensm_host.apt, "missing", lambda programs: () if lab.programs else ("opensm",))
         return lab
 
     return a_host

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.network import sriov
-from ansible_collections.dgxops.fleet.plugins.module_utils.network.sriov_host import RECORD, Host
+from ansible_collections.dgxops.fleet.plugins.module_utils.network.sriov_host import Host
 
 from .lab_adapters import DEVICES, Answers, LabAdapters
 
+RECORD_FILE = "var/backups/dgxops/sriov_vfs.json"
 FIRST, SECOND = "0000:86:00.0", "0000:86:00.1"
 ADDRESSES = """1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever
 7: enp134s0f0v1    inet6 fe80::1/64 scope link \\       valid_lft forever preferred_lft forever
@@ -102,7 +103,7 @@ def test_everything_is_given_back(lab):
     ask(lab, enp134s0f0=5)
     assert back(lab)
     assert lab.numbers() == {FIRST: 0, SECOND: 3}
-    assert not os.path.exists(lab.path(sriov.RULES)) and not os.path.exists(lab.path(RECORD))
+    assert not os.path.exists(lab.path(sriov.RULES)) and not os.path.exists(lab.path(RECORD_FILE))
     assert not back(lab)
 
 
@@ -117,7 +118,7 @@ def test_an_adapter_that_was_taken_out_keeps_nothing_from_being_given_back(lab):
     ask(lab, enp134s0f0=4, enp134s0f1=8)
     os.unlink(lab.path("{0}/{1}".format(DEVICES, SECOND)))
     back(lab)
-    assert lab.numbers()[FIRST] == 0 and not os.path.exists(lab.path(RECORD))
+    assert lab.numbers()[FIRST] == 0 and not os.path.exists(lab.path(RECORD_FILE))
 
 
 def test_a_run_that_was_cut_short_is_completed_and_remembers_the_first_number(lab):
@@ -179,7 +180,7 @@ def test_an_interface_in_a_container_stays(lab):
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(lab, counts, said):
     assert said in refusal(lab, **counts)
-    assert not os.path.exists(lab.path(RECORD))
+    assert not os.path.exists(lab.path(RECORD_FILE))
 
 
 def test_a_virtual_function_has_none_of_its_own(lab):
@@ -209,9 +210,9 @@ def test_a_driver_that_makes_fewer_is_found_out(lab, monkeypatch):
 
 
 def test_a_damaged_record_is_named(lab):
-    os.makedirs(os.path.dirname(lab.path(RECORD)))
-    lab.put(RECORD, '{"0000:86:00.0": 4}')
-    assert RECORD + " is damaged" in refusal(lab, enp134s0f0=1)
+    os.makedirs(os.path.dirname(lab.path(RECORD_FILE)))
+    lab.put(RECORD_FILE, '{"0000:86:00.0": 4}')
+    assert RECORD_FILE + " is damaged" in refusal(lab, enp134s0f0=1)
 
 
 @given(st.text(max_size=12) | st.integers() | st.floats() | st.none() | st.booleans() | st.lists(st.integers(), max_size=2))

@@ -8,7 +8,7 @@ from ansible_collections.dgxops.fleet.plugins.module_utils.storage import cachef
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage.blocks import Place
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage.contents import Signature
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage.md import Mount
-from ansible_collections.dgxops.fleet.plugins.module_utils.storage.settings import State, Unit, parse_record
+from ansible_collections.dgxops.fleet.plugins.module_utils.storage.settings import State, Unit, check_record
 
 # The file system
 
@@ -259,7 +259,7 @@ def test_a_mistake_about_the_watch_is_told(options, why):
         md_monitor.Wish.from_params(dict(WATCH, **options))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"files": {"a": {}}}', '{"units": {"a": [1, 2, 3]}}', "null"])
-def test_a_damaged_record_is_told(text):
-    with pytest.raises(FleetError, match="is damaged"):
-        parse_record(text, "var/x.json")
+@pytest.mark.parametrize("record", [{"files": {"a": {}}}, {"files": []}, {"units": {"a": [1, 2, 3]}}, {"units": 3}])
+def test_a_damaged_record_is_told(record):
+    with pytest.raises(FleetError, match="/var/backups/dgxops/x.json is damaged"):
+        check_record(record, "x")
