@@ -43,6 +43,10 @@ options:
     description: The MiB of memory of topologies that Slurm is not told of.
     type: int
     default: 1024
+  accounting:
+    description: Whether there is accounting with a database (slurmdbd). Only then is C(slurm.conf) told to count GPUs in it.
+    type: bool
+    default: true
   slurm_conf:
     description: More settings of C(slurm.conf), which win over those that the filter makes. What the version does not know is refused.
     type: dict
@@ -76,12 +80,12 @@ from ..module_utils.host.errors import FleetError
 
 def slurm_gres(
     hosts: Any, version: Any, mode: str = slurm.PER_GPU, cgroup: Any = 2, numa_node_as_socket: bool = False, gpu_type: Optional[str] = None,
-    reserved_memory_mib: Any = RESERVED_MEMORY_MIB, slurm_conf: Any = None, cgroup_conf: Any = None,
+    reserved_memory_mib: Any = RESERVED_MEMORY_MIB, slurm_conf: Any = None, cgroup_conf: Any = None, accounting: Any = True,
 ) -> Dict[str, Any]:
     """The configuration as a dictionary; see :func:`slurm_plan.plan`."""
     try:
         choices = Choices(bool(numa_node_as_socket), gpu_type, _mebibytes(reserved_memory_mib))
-        return slurm_plan.plan(hosts, str(version), mode, cgroup, choices, slurm_conf, cgroup_conf).to_dict()
+        return slurm_plan.plan(hosts, str(version), mode, cgroup, choices, slurm_conf, cgroup_conf, bool(accounting)).to_dict()
     except FleetError as error:
         raise AnsibleFilterError("slurm_gres: {0}".format(error.message)) from error
 

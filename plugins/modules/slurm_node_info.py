@@ -169,7 +169,8 @@ def main() -> None:
     with errors_reported_by(module):
         sysfs = Sysfs(given["root"])
         topology, minors = Topology.from_sysfs(given["root"]), slurm_host.read_minors(sysfs)
-        node = node_of(topology, minors, Choices(given["numa_node_as_socket"], given["gpu_type"], given["reserved_memory_mib"]))
+        choices = Choices(given["numa_node_as_socket"], given["gpu_type"], given["reserved_memory_mib"])
+        node = node_of(topology, minors, choices, slurm_host.read_memory(sysfs))
         slurmd = slurm_host.ask_slurmd(Commands()) if given["root"] == "/" else None
         problem = slurm_host.disagreement(node, slurmd.hardware) if slurmd else ""
         if slurmd and problem:

@@ -72,6 +72,7 @@ class Site(NamedTuple):
     mode: str
     cgroup: int
     numa_node_as_socket: bool
+    accounting: bool = True
 
 
 def version_of(text: str) -> Version:
@@ -113,8 +114,14 @@ def slurm_settings(site: Site, more: Optional[Mapping[str, Any]] = None) -> Dict
         "JobAcctGatherType": "jobacct_gather/cgroup",
     }
     if site.mode == PER_GPU:
-        settings.update({"GresTypes": "gpu", "AccountingStorageTRES": "gres/gpu"})
+        settings["GresTypes"] = "gpu"
+        if site.accounting:  # without a database, slurmctld ends at this line
+            settings["AccountingStorageTRES"] = "gres/gpu"
     checked = _checked(SLURM_CONF, settings, more, site.version)
+    tres = next((value for key, value in checked.items() if key.lower() == "accountingstoragetres"), "")
+    if tres and not site.accounting:
+        raise FleetError(
+            "AccountingStorageTRES={0} needs accounting with a database, or slurmctld does not start. Leave it out, or have accounting.".format(tres))
     if site.numa_node_as_socket:
         # A list of words, to which this is added; without it the node lines and Cores would be wrong.
         key = next((key for key in checked if key.lower() == "slurmdparameters"), "SlurmdParameters")
@@ -170,10 +177,10 @@ def _checked(file: str, settings: Dict[str, str], more: Optional[Mapping[str, An
     return settings
 
 
-def site_of(version: str, mode: str, cgroup: Any, numa_node_as_socket: bool) -> Site:
+def site_of(version: str, mode: str, cgroup: Any, numa_node_as_socket: bool, accounting: bool = True) -> Site:
     """What a user says of a site, checked."""
     if mode not in MODES:
         raise FleetError("The mode {0!r} is not known. Known are {1}.".format(mode, " and ".join(MODES)))
     if str(cgroup) not in ("1", "2"):
         raise FleetError("cgroup is {0!r}, but 1 or 2 is expected: the version of cgroups on the nodes.".format(cgroup))
-    return Site(version_of(version), mode, int(cgroup), numa_node_as_socket)
+    return Site(version_of(version), mode, int(cgroup), numa_node_as_socket, accounting)

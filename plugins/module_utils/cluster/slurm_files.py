@@ -50,7 +50,8 @@ def files(hosts: Mapping[str, Any], wanted: Mapping[str, Any], groups: Mapping[s
             cluster.controller))
     more = wanted.get("slurm_conf") or {}
     cgroup = wanted.get("cgroup") or (2 if slurm.version_of(wanted["version"]) >= slurm.Version(22, 5) else 1)
-    plan = slurm_plan.plan(hosts, wanted["version"], wanted.get("mode", slurm.PER_GPU), cgroup, slurm_conf=more, cgroup_conf=wanted.get("cgroup_conf") or {})
+    plan = slurm_plan.plan(hosts, wanted["version"], wanted.get("mode", slurm.PER_GPU), cgroup, slurm_conf=more, cgroup_conf=wanted.get("cgroup_conf") or {},
+                           accounting=bool(cluster.database))
     for key in more:
         if str(key).lower() in _OWN:
             raise FleetError("{0} in slurm_gpu_slurm_conf is made by the role itself from the inventory. Leave it out.".format(key))

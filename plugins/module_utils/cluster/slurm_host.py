@@ -12,6 +12,7 @@ from .slurm_node import Gpu, SlurmNode
 
 _GPUS = "proc/driver/nvidia/gpus"
 _MINOR = re.compile(r"^Device Minor:\s*(\d{1,6})\s*$", re.MULTILINE)
+_MEMORY = re.compile(r"^MemTotal:\s*(\d{1,15}) kB$", re.MULTILINE)
 _GRES = re.compile(r"\bGres Name=gpu (?:Type=(?P<type>\S+) )?Count=(?P<count>\d+) ")
 _WORDS = {"CPUs": "cpus", "SocketsPerBoard": "sockets", "CoresPerSocket": "cores_per_socket", "ThreadsPerCore": "threads_per_core",
           "RealMemory": "real_memory_mib"}
@@ -49,6 +50,12 @@ def read_minors(sysfs: Sysfs) -> Dict[str, int]:
         if match:
             found[address.lower()] = int(match.group(1))
     return found
+
+
+def read_memory(sysfs: Sysfs) -> int:
+    """All memory that the kernel has, in KiB; 0 if it does not say."""
+    match = _MEMORY.search(sysfs.read("proc/meminfo") or "")
+    return int(match.group(1)) if match else 0
 
 
 def missing_files(sysfs: Sysfs, gpus: List[Gpu]) -> List[str]:

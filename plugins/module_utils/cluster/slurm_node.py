@@ -81,8 +81,10 @@ def _number(described: Mapping[str, Any], key: str, place: str) -> int:
     return int(str(given))
 
 
-def node_of(topology: Topology, minors: Optional[Mapping[str, int]] = None, choices: Choices = AS_FOUND) -> SlurmNode:
+def node_of(topology: Topology, minors: Optional[Mapping[str, int]] = None, choices: Choices = AS_FOUND, memory_kib: int = 0) -> SlurmNode:
     """The host as Slurm is to see it.
+
+    ``memory_kib`` is what the kernel counts in all, by which slurmd goes too; its nodes may know less, as they do of memory that came while it ran.
 
     ``minors`` are the numbers of the device files by PCI address; a GPU without one is in other hands (a guest's, no driver) and left out. Where no
     driver can be asked, for a machine that is planned, it is None, and the GPUs count in PCI order. Raises :class:`FleetError` for a host that
@@ -106,7 +108,7 @@ def node_of(topology: Topology, minors: Optional[Mapping[str, int]] = None, choi
         Gpu(minor, checked_type(choices.gpu_type) if choices.gpu_type is not None else type_of(gpu.name), _cores_near(gpu, topology, cores, sockets))
         for gpu, minor in _numbered_gpus(topology, minors)
     ))
-    memory = _memory(sum(node.memory_kib for node in topology.nodes) // 1024, choices.reserved_memory_mib)
+    memory = _memory(max(memory_kib, sum(node.memory_kib for node in topology.nodes)) // 1024, choices.reserved_memory_mib)
     return SlurmNode(len(topology.online), len(sockets), sizes.pop(), threads.pop(), memory, gpus, choices.numa_node_as_socket)
 
 

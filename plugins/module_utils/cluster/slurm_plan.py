@@ -27,6 +27,7 @@ class SlurmPlan(NamedTuple):
 def plan(
     hosts: Mapping[str, Any], version: str, mode: str = slurm.PER_GPU, cgroup: Any = 2, choices: Choices = AS_FOUND,
     slurm_conf: Optional[Mapping[str, Any]] = None, cgroup_conf: Optional[Mapping[str, Any]] = None,
+    accounting: bool = True,
 ) -> SlurmPlan:
     """The configuration of these hosts.
 
@@ -37,7 +38,7 @@ def plan(
         raise FleetError("Expected is a dictionary of hosts by name, such as {{dgx01: …}}, but found {0!r}.".format(hosts))
     warnings: List[str] = []
     nodes = {str(name): _node(str(name), described, choices, warnings) for name, described in hosts.items()}
-    site = slurm.site_of(version, mode, cgroup, slurm_lines.numa_node_as_socket(nodes))
+    site = slurm.site_of(version, mode, cgroup, slurm_lines.numa_node_as_socket(nodes), accounting)
     per_gpu = mode == slurm.PER_GPU
     bare = sorted(name for name, node in nodes.items() if not node.gpus)
     if per_gpu and bare:

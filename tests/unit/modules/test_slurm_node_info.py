@@ -115,6 +115,13 @@ def test_cgroup_v2_is_told_by_its_controllers(tmp_path):
     assert slurm_host.cgroup_version(Sysfs(str(tmp_path))) == 2
 
 
+def test_a_kernel_that_does_not_say_how_much_memory_it_has(tmp_path):
+    assert slurm_host.read_memory(Sysfs(str(tmp_path))) == 0
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal:       131981020 kB\nMemFree: 1 kB\n")
+    assert slurm_host.read_memory(Sysfs(str(tmp_path))) == 131981020
+
+
 def test_a_gpu_without_a_number_has_no_device_file(tmp_path):
     for address, text in (("0000:34:00.0", "Device Minor: \t 3\n"), ("0000:36:00.0", "Model: Tesla\n")):
         os.makedirs(str(tmp_path / "proc/driver/nvidia/gpus" / address))

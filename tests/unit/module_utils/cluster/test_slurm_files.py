@@ -57,6 +57,13 @@ def test_the_users_settings_win():
     assert found["returntoservice"] == "0" and found["prologflags"] == "Contain,X11" and found["slurmctlddebug"] == "debug"
 
 
+def test_gpus_are_counted_only_where_there_is_a_database():
+    """slurmctld 22.05: "fatal: slurmdbd is required to run with TRES gres/gpu"."""
+    assert conf().settings["accountingstoragetres"] == "gres/gpu"
+    with pytest.raises(FleetError, match="AccountingStorageTRES=gres/gpu,gres/nic needs accounting with a database"):
+        made(database="", slurm_conf={"accountingstoragetres": "gres/gpu,gres/nic"})
+
+
 def test_a_host_that_is_no_node_gets_a_file_for_any_version():
     assert "CgroupAutomount" in made(version="21.08", cgroup=0)["cgroup.conf"] and "CgroupAutomount" not in made(cgroup=0)["cgroup.conf"]
 
@@ -64,7 +71,8 @@ def test_a_host_that_is_no_node_gets_a_file_for_any_version():
 def test_without_accounting_and_hooks_nothing_speaks_of_them():
     files = made(database="", hooks=False)
     assert files["slurmdbd.conf"] is None
-    assert not {"accountingstoragehost", "prolog", "epilog", "healthcheckprogram"} & set(slurm_conf.parse(files["slurm.conf"]).settings)
+    settings = slurm_conf.parse(files["slurm.conf"]).settings
+    assert not {"accountingstoragehost", "accountingstoragetres", "prolog", "epilog", "healthcheckprogram"} & set(settings)
     assert "healthcheckprogram" not in conf(health_interval=0).settings
 
 

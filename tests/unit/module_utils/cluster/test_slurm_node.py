@@ -199,3 +199,10 @@ def test_half_a_cluster_by_socket_and_half_by_node_is_refused():
     nodes = {"a1": slurm_node.node_of(hosts.dgx_a100(), None, PER_NODE), "a2": slurm_node.node_of(hosts.dgx_a100())}
     with pytest.raises(FleetError, match="a1 are described with a socket for each NUMA node, a2 are not"):
         slurm_lines.numa_node_as_socket(nodes)
+
+
+def test_memory_that_the_nodes_do_not_know_of_counts():
+    """Seen on a virtual machine with an H100: 4 of its 126 GiB were its node's, the others came later."""
+    known = sum(node.memory_kib for node in hosts.dgx2().nodes)
+    assert slurm_node.node_of(hosts.dgx2(), memory_kib=2 * known).real_memory_mib > 1.9 * slurm_node.node_of(hosts.dgx2()).real_memory_mib
+    assert slurm_node.node_of(hosts.dgx2(), memory_kib=known // 2) == slurm_node.node_of(hosts.dgx2())
