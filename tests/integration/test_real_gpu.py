@@ -56,7 +56,6 @@ def job(root, tmp_path):
         variables = {"DGXOPS_JOB_ROOT": root, "SLURM_JOB_ID": "17", "SLURM_JOB_USER": "alice", "SLURM_JOB_UID": "1000", "SLURM_JOB_GPUS": gpus}
         return subprocess.run([sys.executable, str(program), act], env=dict(os.environ, **variables), stderr=subprocess.PIPE, check=False, text=True)
 
-    run.records = tmp_path / "records"
     return run
 
 
@@ -106,10 +105,10 @@ def test_a_process_on_a_gpu_is_seen_while_it_is_there():
     assert "process {0} ".format(holder.pid) not in (first_busy() or "")
 
 
-def test_a_job_on_a_well_gpu_starts_and_leaves_a_record(job):
+def test_a_job_on_a_well_gpu_starts_and_leaves_a_record(job, tmp_path):
     minor = str(min(slurm_host.read_minors(Sysfs("/")).values()))
     assert (job("prolog", minor).returncode, job("epilog", minor).returncode) == (0, 0)
-    record = json.loads(next(job.records.glob("jobs-*.jsonl")).read_text())
+    record = json.loads(next((tmp_path / "records").glob("jobs-*.jsonl")).read_text())
     assert (record["job"], record["user"], record["gpus"]) == ("17", "alice", [int(minor)])
     assert [(check["check"], check["problem"]) for check in record["checks"]][:2] == [("devices", ""), ("nvidia-smi", "")]
 
