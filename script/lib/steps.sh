@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # Steps of a test run: one progress line each, a log in .cache/logs, a time limit, and a count for the summary.
+# shellcheck disable=SC2030,SC2031 # what steps count in a process of their own is written down by `beside`, and `join` reads it
 
 PASSED=0
 FAILED=0
@@ -43,6 +44,49 @@ tests() {
     finish "$name" FAILED "$GOOD tests passed, $BAD failed$([ "$status" -lt 124 ] || reason "$status" "$limit")"
     show_log "$name"
   fi
+  show_skipped "$name"
+}
+
+# show_skipped NAME: each reason for which tests were skipped, and how many.
+show_skipped() {
+  sed -n 's/^SKIPPED \[\([0-9]*\)\] [^ ]*: /\1 /p' "$(log_of "$1")" |
+    awk '{n = $1; sub(/^[0-9]+ /, ""); count[$0] += n} END {for (why in count) printf "        | %d skipped: %s\n", count[why], why}'
+}
+
+# beside COMMAND...: take steps in a process of their own while others are taken; `join` waits for it and counts them too.
+BESIDE=
+beside() {
+  (
+    # shellcheck disable=SC2034 # common.sh reads them
+    AT_EXIT=() JOB='' PASSED=0 FAILED=0 FAILED_STEPS=()
+    trap end_of_script EXIT
+    trap 'exit 143' INT TERM HUP
+    "$@"
+    printf '%s\n' "$PASSED" "$FAILED" "${FAILED_STEPS[@]}" >"$LOGS/beside.counts"
+  ) &
+  BESIDE=$!
+  at_exit end_beside
+}
+
+join() {
+  local counts
+  [ -n "$BESIDE" ] || return 0
+  if wait "$BESIDE"; then
+    mapfile -t counts <"$LOGS/beside.counts"
+    PASSED=$((PASSED + counts[0]))
+    FAILED=$((FAILED + counts[1]))
+    FAILED_STEPS+=("${counts[@]:2}")
+  else
+    FAILED=$((FAILED + 1))
+    FAILED_STEPS+=("what ran beside it")
+  fi
+  BESIDE=
+}
+
+end_beside() {
+  [ -n "$BESIDE" ] || return 0
+  kill -TERM "$BESIDE" 2>/dev/null || true
+  wait "$BESIDE" 2>/dev/null || true
 }
 
 # count_tests REPORT: reads pytest's JUnit report into GOOD and BAD. A skipped test is neither.
@@ -68,11 +112,11 @@ begin() {
   STARTED=$SECONDS
   # shellcheck disable=SC2034 # for the caller of the step
   LAST_LOG=$(log_of "$1")
-  [ ! -t 1 ] || printf '%-8s%-44s' "..." "$1"
+  [ ! -t 1 ] || [ -n "$BESIDE" ] || printf '%-8s%-44s' "..." "$1"
 }
 
 finish() {
-  [ ! -t 1 ] || printf '\r'
+  [ ! -t 1 ] || [ -n "$BESIDE" ] || printf '\r'
   printf '%-8s%-44s %5d s  %s\n' "$2" "$1" "$((SECONDS - STARTED))" "$3"
 }
 
