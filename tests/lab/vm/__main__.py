@@ -15,7 +15,7 @@ from typing import Iterator, List, Optional
 
 from . import image as images
 from . import places, snapshot
-from .machine import Machine, found_in, free_port, plug_in, plugged_in, process_in, pull_out
+from .machine import Machine, found_in, free_port, plug_in, plug_in_adapter, plugged_in, process_in, pull_out
 from .machine_arguments import node_of_slot
 from .platforms import PLATFORMS, Platform, platform_named
 from .programs import LabError
@@ -106,6 +106,14 @@ def plug_drive(wanted: argparse.Namespace) -> int:
             raise LabError(f"Data drive {wanted.number} is in the machine already.")
         plug_in(machine, [wanted.number], blank=wanted.blank)
     _say(f"plugged in drive {wanted.number}, serial {machine.platform.data.serial_of(wanted.number)}")
+    return 0
+
+
+def plug_adapter(wanted: argparse.Namespace) -> int:
+    """Plug in an adapter that can have virtual functions (SR-IOV)."""
+    with _alone():
+        plug_in_adapter(_running(), wanted.functions)
+    _say(f"plugged in an adapter that can have {wanted.functions} virtual functions")
     return 0
 
 
@@ -214,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     plug = command("plug-drive", plug_drive)
     plug.add_argument("number", type=int)
     plug.add_argument("--blank", action="store_true", help="a new drive instead of the one that was pulled")
+    command("plug-adapter", plug_adapter).add_argument("functions", type=int, nargs="?", default=4, choices=range(1, 17), metavar="FUNCTIONS")
     command("inventory", inventory)
     command("status", status)
     command("platforms", show_platforms)

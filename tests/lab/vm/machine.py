@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from .access import Access
 from .image import Image
-from .machine_arguments import AGENT, MONITOR, arguments, slot_of
+from .machine_arguments import AGENT, MONITOR, SUBSYSTEM, arguments, slot_of
 from .monitor import Agent, Finished, Monitor
 from .platforms import DataDrives, Platform
 from .programs import LabError, run
@@ -190,6 +190,15 @@ def pull_out(machine: Machine, number: int) -> None:
     with machine.monitor(60.0) as monitor:
         monitor.execute("device_del", {"id": f"data{number}"})
         monitor.wait_for("DEVICE_DELETED", lambda data: data.get("device") == f"data{number}")
+
+
+def plug_in_adapter(machine: Machine, functions: int) -> None:
+    """Hot-plug an adapter that can have so many virtual functions into a spare slot. It is one of NVMe without a drive: QEMU 7 has no network adapter
+    with SR-IOV, and to the kernel's PCI code one is like the other."""
+    shared = {"max_ioqpairs": 2 * functions + 2, "msix_qsize": 2 * functions + 3, "sriov_vq_flexible": 2 * functions, "sriov_vi_flexible": functions}
+    device = {"driver": "nvme", "id": SUBSYSTEM + "0", "serial": "LABSRIOV", "subsys": SUBSYSTEM, "bus": slot_of(machine.platform.data.total)}
+    with machine.monitor() as monitor:
+        monitor.execute("device_add", {**device, "sriov_max_vfs": functions, **shared})
 
 
 def plugged_in(machine: Machine) -> List[int]:

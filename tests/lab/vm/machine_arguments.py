@@ -10,6 +10,7 @@ MONITOR = "monitor.sock"
 AGENT = "agent.sock"
 CONSOLE = "console.log"
 PID = "pid"
+SUBSYSTEM = "adapter"
 MANAGEMENT_MAC = "52:54:00:d6:00:00"
 
 #: Without the parts of a PC that nobody tests and every boot would have to look at.
@@ -70,6 +71,8 @@ def _buses(platform: Platform) -> List[str]:
     for slot in range(platform.data.total + _SPARE_SLOTS):
         node = node_of_slot(platform, slot)
         parts += ["-device", f"pcie-root-port,id={slot_of(slot)},bus=bridge{node},chassis={slot + 1},slot={slot + 1},addr={slot:#x}"]
+    # What the adapter with virtual functions belongs to, which is plugged in later; this part could not be.
+    parts += ["-device", f"nvme-subsys,id={SUBSYSTEM},nqn={SUBSYSTEM}"]
     if platform.data.bus == "scsi":
         parts += ["-device", "virtio-scsi-pci,id=scsi,bus=pcie.0,addr=0xc"]
     return parts
