@@ -155,8 +155,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
+from ..module_utils.host.mountinfo import seen_at
 from ..module_utils.host.sysfs import Sysfs
-from ..module_utils.storage.mountinfo import seen_at
 from ..module_utils.storage.nfs_mounts import Wish, decide, refuse_if_busy
 from ..module_utils.storage.nfs_mounts_host import Host, carry_out, needs_helper, read, read_busy, read_release
 

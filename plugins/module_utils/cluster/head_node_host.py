@@ -10,6 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..host.commands import Commands
 from ..host.errors import FleetError
+from ..host.mountinfo import parse_mountinfo, seen_at
 from ..host.sysfs import Sysfs
 from .head_node import Supply, judge_power, power_supplies
 
@@ -77,14 +78,11 @@ def to_dict(mirror: Mirror, power: Power) -> Dict[str, Any]:
 
 
 def _root(sysfs: Sysfs) -> Tuple[str, str]:
-    """Number and name of the device of ``/`` (proc(5), mountinfo); the last line that says ``/`` is what is seen."""
-    found = ("", "")
-    for line in (sysfs.read("proc/self/mountinfo") or "").splitlines():
-        fields = line.split(" ")
-        if len(fields) > 6 and fields[4] == "/" and "-" in fields:
-            rest = fields[fields.index("-") + 1:]
-            found = (fields[2], rest[1] if len(rest) > 1 else "")
-    return ("", found[1]) if found[0].startswith("0:") else found
+    """Number and name of the device of ``/``; a file system without one, such as btrfs or ZFS, has only the name."""
+    mount = seen_at(parse_mountinfo(sysfs.read("proc/self/mountinfo") or ""), "/")
+    if mount is None:
+        return "", ""
+    return "" if mount.device.startswith("0:") else mount.device, mount.source
 
 
 def _leaves(sysfs: Sysfs, name: str, depth: int) -> List[Mirror]:

@@ -7,7 +7,7 @@ Without that udev assembles the array as soon as its drives show up, systemd mou
 import re
 from typing import List, Optional, Sequence
 
-from .blocks import unescape
+from ..host.mountinfo import unescape
 from .md import Mount
 from .md_conf import array_uuid, plain, statements
 

@@ -1,13 +1,11 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What block devices are made of each other, and where they are mounted, by sysfs and proc(5)."""
-import re
 from typing import Dict, List, NamedTuple, Sequence, Set
 
+from ..host.mountinfo import parse_mountinfo, unescape
 from ..host.sysfs import Sysfs
 from .md import Mount
-
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 class Place(NamedTuple):
@@ -19,20 +17,9 @@ class Place(NamedTuple):
 
 
 def read_places(sysfs: Sysfs) -> List[Place]:
-    """What is mounted, in the order in which it was (proc(5), mountinfo)."""
-    found = []
-    for line in (sysfs.read("proc/self/mountinfo") or "").splitlines():
-        words = line.split(" ")
-        if "-" in words[6:] and len(words) > words.index("-", 6) + 3:
-            end = words.index("-", 6)
-            mount = Mount(unescape(words[4]), words[end + 1], ",".join([words[5]] + words[end + 3:end + 4]))
-            found.append(Place(words[2], words[end + 2], mount))
-    return found
-
-
-def unescape(word: str) -> str:
-    """A word of mountinfo, fstab or swaps, where white space is written as octal numbers."""
-    return _ESCAPE.sub(lambda match: chr(int(match.group(1), 8)), word)
+    """What is mounted, in the order in which it was."""
+    mounts = parse_mountinfo(sysfs.read("proc/self/mountinfo") or "")
+    return [Place(one.device, one.source, Mount(one.path, one.type, ",".join(one.options + one.super_options))) for one in mounts]
 
 
 def swap_devices(sysfs: Sysfs) -> List[str]:

@@ -4,7 +4,7 @@
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..host.errors import FleetError
-from .mountinfo import escape, unescape
+from ..host.mountinfo import escape, unescape
 
 FSTAB = "etc/fstab"
 

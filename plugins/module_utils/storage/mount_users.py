@@ -7,8 +7,8 @@ Links in /proc are only read, never followed: the server behind a mount may not 
 import re
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
+from ..host.mountinfo import Mounted, parse_mountinfo
 from ..host.sysfs import Sysfs
-from .mountinfo import Mounted, parse_mountinfo
 
 _MOST = 5
 _MOUNT_ID = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)

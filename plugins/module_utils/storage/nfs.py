@@ -8,7 +8,7 @@ never an error: kernels add fields, and what one does not tell is None.
 import re
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
-from .mountinfo import unescape
+from ..host.mountinfo import unescape
 
 _DEVICE = re.compile(r"^device (.*) mounted on (.*) with fstype (nfs4?)(?: statvers=(\S+))?$")
 _OPERATION = re.compile(r"^\s*([A-Z][A-Z0-9_]*): ([0-9 ]+)$")

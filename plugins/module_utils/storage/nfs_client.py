@@ -5,9 +5,9 @@ import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..host.commands import Commands
+from ..host.mountinfo import Mounted, parse_mountinfo
 from ..host.sysfs import Sysfs
 from .fscache import Cache, Reads, parse_caches, parse_statistics, reads
-from .mountinfo import Mounted, parse_mountinfo
 from .nfs import Calls, Statistics, Volume, parse_calls, parse_mountstats, parse_volumes
 from .nfs_route import Route, find_route, server_of
 

@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from ..host.errors import FleetError
 from ..host.files import Diff
+from ..host.mountinfo import Mounted, seen_at
 from . import fstab
-from .mountinfo import Mounted, seen_at
 from .nfs_mount_record import Kept, Live, Record
 from .nfs_options import (
     Difference,

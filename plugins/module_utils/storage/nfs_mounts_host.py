@@ -8,10 +8,10 @@ from typing import Dict, List, NamedTuple, Sequence, Tuple
 from ..host.commands import Commands
 from ..host.errors import FleetError
 from ..host.files import keep_once, read_text, remove, write_atomic
+from ..host.mountinfo import Mounted, parse_mountinfo, seen_at
 from ..host.sysfs import Sysfs
 from . import fstab
 from .mount_users import read_users
-from .mountinfo import Mounted, parse_mountinfo, seen_at
 from .nfs_mount_record import RECORD, Kept, Record, parse_record
 from .nfs_mounts import RULE, Change, Found, Step, Wish, client_of, read_ahead_goal
 from .nfs_options import differences, restorable

@@ -9,7 +9,7 @@ import re
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..host.errors import FleetError
-from .mountinfo import Mounted
+from ..host.mountinfo import Mounted
 
 #: Words for the opposite of a flag, and the flag.
 _OPPOSITE = {

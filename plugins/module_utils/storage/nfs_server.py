@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from ..host.errors import FleetError
 from ..host.files import BACKUPS, Diff
-from .mountinfo import escape, unescape
+from ..host.mountinfo import escape, unescape
 from .nfsd import Export
 
 SERVICE = "nfs-server.service"

@@ -8,8 +8,8 @@ Linux 2.6.30; /proc/fs/nfsd/pool_stats came in its place. See the kernel's Docum
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from ..host.mountinfo import unescape
 from ..host.sysfs import Sysfs
-from .mountinfo import unescape
 
 _PLACE = "proc/fs/nfsd/"
 #: exportfs keeps what it told the kernel here (exportfs(8)).

@@ -9,7 +9,8 @@ import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..host.errors import FleetError
-from .blocks import Place, unescape
+from ..host.mountinfo import unescape
+from .blocks import Place
 from .contents import Signature
 from .md import Mount
 from .settings import Change, State, Unit, decide, restore

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.dgxops.fleet.plugins.module_utils.storage import fscache, mountinfo, nfs
+from ansible_collections.dgxops.fleet.plugins.module_utils.host import mountinfo
+from ansible_collections.dgxops.fleet.plugins.module_utils.storage import fscache, nfs
 
 from . import nfs_texts as texts
 

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.dgxops.fleet.plugins.module_utils.host import mountinfo
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
-from ansible_collections.dgxops.fleet.plugins.module_utils.storage import fstab, mountinfo
+from ansible_collections.dgxops.fleet.plugins.module_utils.storage import fstab
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage import nfs_options as options
 
 #: What Linux 6.1 shows of a mount with vers=4.2,nconnect=2,fsc.
