@@ -17,3 +17,5 @@ write(place + "/driver_override", driver)
 if os.path.exists(place + "/driver"):
     write(place + "/driver/unbind", address)
 write("/sys/bus/pci/drivers_probe", address)
+if driver and os.path.basename(os.path.realpath(place + "/driver")) != driver:
+    sys.exit("{0} did not take {1}".format(driver, address))
