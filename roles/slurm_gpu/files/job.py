@@ -15,6 +15,7 @@ import fcntl
 import glob
 import json
 import os
+import pwd
 import re
 import signal
 import socket
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import time
 
-ROOT = os.environ.get("DGXOPS_JOB_ROOT", "/")  # another one for tests
+ROOT = "/"  # another one for tests
 SETTINGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "job.json")
 DEFAULTS = {"checks": [], "timeout": 60, "dcgm_level": 1, "statistics": True, "records": "/var/log/dgxops/jobs", "keep_months": 12}
 REASON = "dgxops.fleet health: "
@@ -35,6 +36,8 @@ VARIABLES = {
     "pbs": ("PBS_JOBID", "", "USER", "", "CUDA_VISIBLE_DEVICES"),
     "lsf": ("LSB_JOBID", "LSB_JOBINDEX", "LSFUSER", "", "CUDA_VISIBLE_DEVICES"),
 }
+
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "USER", "LSFUSER")
 
 
 def path(*words):
@@ -59,7 +62,7 @@ def run(argv, timeout):
     """Exit status and all that a program said; None as status if there is no such program, 124 if it took too long."""
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False,
-                              env=dict(os.environ, PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C"))
+                              env=clean(os.environ))
     except FileNotFoundError:
         return None, ""
     except subprocess.TimeoutExpired:
@@ -67,6 +70,12 @@ def run(argv, timeout):
     except OSError as error:
         return 126, str(error)
     return done.returncode, done.stdout.decode("utf-8", "replace").strip()
+
+
+def clean(environment):
+    """What programs that are run by root may see: Grid Engine and LSF hand over the environment of the job, in which its user may write what he likes."""
+    kept = {name: value for name, value in environment.items() if name.startswith(("SLURM_", "SGE_", "JOB_", "PBS_", "LSB_")) or name in VISIBLE}
+    return dict(kept, PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C", HOME="/root")
 
 
 # -- the job ---------------------------------------------------------------------------------------------------------------------------
@@ -77,8 +86,20 @@ def job_of(scheduler, environment):
     name = number + ("." + index if index not in ("", "0", "undefined") else "")
     if not re.match(r"^[A-Za-z0-9][A-Za-z0-9._\[\]-]*$", name):
         raise ValueError("{0} does not say which job this is: {1} is {2!r}".format(scheduler, VARIABLES[scheduler][0], number))
-    return {"job": name, "scheduler": scheduler, "user": user, "uid": uid, "node": socket.gethostname().partition(".")[0],
-            "gpus": [int(word) for word in re.split(r"[ ,]+", gpus) if word.isdigit()], "gpus_known": bool(gpus)}
+    numbers = [int(word) for word in re.split(r"[ ,]+", gpus) if word.isdigit()]
+    if scheduler != "slurm":
+        # In other schedulers a user may have written this. One that there is not would take the node out.
+        known = set(minors().values())
+        numbers = [number for number in numbers if number in known]
+    return {"job": name, "scheduler": scheduler, "user": user, "uid": uid or uid_of(user), "node": socket.gethostname().partition(".")[0],
+            "gpus": numbers, "gpus_known": bool(gpus)}
+
+
+def uid_of(user):
+    try:
+        return str(pwd.getpwnam(user).pw_uid)
+    except KeyError:
+        return ""
 
 
 def minors():

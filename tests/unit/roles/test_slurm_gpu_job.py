@@ -226,6 +226,25 @@ def test_each_scheduler_says_which_job_it_is_in_its_own_words(job, scheduler, en
     assert (found["job"], found["gpus"]) == expected
 
 
+def test_a_scheduler_that_tells_no_uid_has_it_looked_up(job):
+    assert job.job_of("pbs", {"PBS_JOBID": "5.server", "USER": "root"})["uid"] == "0"
+    assert job.job_of("pbs", {"PBS_JOBID": "5.server", "USER": "nobody-here"})["uid"] == ""
+
+
+def test_a_user_takes_no_node_out_by_asking_for_a_gpu_that_there_is_not(job, monkeypatch, tmp_path):
+    for name, value in (("JOB_ID", "5"), ("USER", "alice"), ("SGE_HGR_gpu", "1 99")):
+        monkeypatch.setenv(name, value)
+    assert job.prolog("gridengine", job.wanted) == 0 and job.epilog("gridengine", job.wanted) == 0
+    assert records(tmp_path)[0]["gpus"] == [1]
+
+
+def test_programs_that_root_runs_do_not_see_what_a_user_wrote_into_his_jobs_environment(job):
+    seen = job.clean({"LD_PRELOAD": "/home/alice/x.so", "PYTHONPATH": "/home/alice", "PATH": "/home/alice/bin", "HOME": "/home/alice", "BASH_ENV": "x",
+                      "JOB_ID": "5", "SLURM_JOB_GPUS": "0", "USER": "alice"})
+    assert "alice" not in " ".join(value for name, value in seen.items() if name != "USER")
+    assert (seen["JOB_ID"], seen["SLURM_JOB_GPUS"], seen["USER"], "LD_PRELOAD" in seen, "BASH_ENV" in seen) == ("5", "0", "alice", False, False)
+
+
 @pytest.mark.parametrize("number", ["", "../../etc/passwd", "5; rm"])
 def test_what_is_no_job_is_said_and_passed_over(job, number, monkeypatch, capsys):
     monkeypatch.setenv("SLURM_JOB_ID", number)
