@@ -3,11 +3,12 @@
 """What slurm.conf and cgroup.conf may say, by the version of Slurm, from 20.11 to 25.11.
 
 A key that a version does not know any more stops its daemons or does nothing, so it is never written, and one that a user adds is refused with
-what to write instead. Source of each entry: CHANGELOG/slurm-*.md of Slurm's repository, and the options that the cgroup.conf reader of each
-version takes (src/common/xcgroup_read_config.c in 20.11, src/common/cgroup.c and src/interfaces/cgroup.c since).
+what to write instead. Source of each entry: CHANGELOG/slurm-*.md of Slurm's repository, and the options that the readers of each version take: for
+slurm.conf src/common/read_config.c in its last release, for cgroup.conf src/common/xcgroup_read_config.c in 20.11, src/common/cgroup.c and
+src/interfaces/cgroup.c since.
 """
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..host.errors import FleetError
 
@@ -43,7 +44,7 @@ class Rule(NamedTuple):
 
 
 _KMEM = "The kernel does not limit kernel memory apart any more."
-_RULES = (
+_RULES: Tuple[Rule, ...] = (
     Rule(SLURM_CONF, "SelectType", "select/cons_res", None, Version(23, 11), "Write SelectType=select/cons_tres."),
     Rule(SLURM_CONF, "SlurmdParameters", "numa_node_as_socket", Version(22, 5), None, "Leave it out, or update Slurm."),
     Rule(CGROUP_CONF, "CgroupAutomount", "", None, Version(23, 11), "systemd mounts cgroups."),
@@ -63,6 +64,29 @@ _RULES = (
     Rule(CGROUP_CONF, "EnableExtraControllers", "", Version(25, 5), None, "Leave it out."),
     Rule(CGROUP_CONF, "CgroupSlice", "", Version(25, 11), None, "Leave it out."),
 )
+
+_CHANGES = "slurm.conf(5) of each version lists the keys it knows."
+#: Keys of slurm.conf that stop the daemons from a version on. Those that Slurm calls defunct are passed over by it, and here.
+_GONE = {
+    Version(21, 8): "CacheGroups CheckpointType DefaultStorageHost DefaultStorageLoc DefaultStoragePass DefaultStoragePort DefaultStorageType "
+                    "DefaultStorageUser JobCheckpointDir MemLimitEnforce SchedulerPort SchedulerRootFilter",
+    Version(23, 2): "SlurmctldPlugstack",
+    Version(24, 5): "SchedulerAuth",
+    Version(25, 5): "FrontendName",
+    Version(25, 11): "AccountingStorageLoc",
+}
+#: Keys of slurm.conf that stop the daemons of older versions.
+_NEW = {
+    Version(21, 8): "AccountingStoreFlags BcastExclude BcastParameters SwitchParameters",
+    Version(22, 5): "MaxNodeCount",
+    Version(23, 2): "MaxBatchRequeue PreemptParameters SuspendExcStates",
+    Version(24, 5): "HashPlugin TLSParameters TLSType",
+    Version(24, 11): "CertmgrParameters CertmgrType DataParserParameters",
+    Version(25, 5): "CertgenParameters CertgenType EpilogTimeout PrologTimeout",
+    Version(25, 11): "CliFilterParameters HttpParserType JobCompPassScript MetricsType NamespaceType UrlParserType",
+}
+_RULES += tuple(Rule(SLURM_CONF, key, "", None, version, _CHANGES) for version, keys in _GONE.items() for key in keys.split())
+_RULES += tuple(Rule(SLURM_CONF, key, "", version, None, _CHANGES) for version, keys in _NEW.items() for key in keys.split())
 
 
 class Site(NamedTuple):

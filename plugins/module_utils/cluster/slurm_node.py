@@ -65,12 +65,14 @@ class SlurmNode(NamedTuple):
         gpus = described.get("gpus") or []
         if not isinstance(gpus, (list, tuple)) or not all(isinstance(gpu, Mapping) for gpu in gpus):
             raise FleetError("{0}.gpus is {1!r}, but a list such as [{{minor: 0, type: v100, cores: 0-23}}] is expected.".format(place, gpus))
+        cpus, sockets, cores, threads, memory = numbers
         found = []
         for at, gpu in enumerate(gpus):
             here = "{0}.gpus[{1}]".format(place, at)
-            near = cpuset.show(cpuset.parse(str(gpu.get("cores") or "")))
-            found.append(Gpu(_number(gpu, "minor", here), checked_type(str(gpu.get("type") or "")), near))
-        cpus, sockets, cores, threads, memory = numbers
+            near = cpuset.parse(str(gpu.get("cores") or ""))
+            if near and max(near) >= sockets * cores:  # slurmctld would not start
+                raise FleetError("{0}.cores is {1}, but the node has the cores 0-{2}. Describe it again.".format(here, gpu["cores"], sockets * cores - 1))
+            found.append(Gpu(_number(gpu, "minor", here), checked_type(str(gpu.get("type") or "")), cpuset.show(near)))
         return cls(cpus, sockets, cores, threads, memory, tuple(sorted(found)), bool(described.get("numa_node_as_socket")))
 
 

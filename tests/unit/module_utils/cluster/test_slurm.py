@@ -101,6 +101,20 @@ def test_a_users_setting_wins_and_one_that_is_gone_is_refused_with_what_to_write
             slurm.slurm_settings(site("22.05"), more)
 
 
+@pytest.mark.parametrize(("key", "since", "before"), [
+    ("SlurmctldPlugstack", None, "23.02"), ("SchedulerAuth", None, "24.05"), ("frontendname", None, "25.05"), ("AccountingStorageLoc", None, "25.11"),
+    ("MaxNodeCount", "22.05", None), ("PrologTimeout", "25.05", None), ("NamespaceType", "25.11", None),
+    ("GetEnvTimeout", None, None), ("PrologEpilogTimeout", None, None),
+])
+def test_a_key_is_refused_in_the_versions_whose_daemons_it_would_stop(key, since, before):
+    for version in ("20.11", "21.08", "22.05", "23.02", "23.11", "24.05", "24.11", "25.05", "25.11"):
+        if (since is None or version >= since) and (before is None or version < before):
+            assert slurm.slurm_settings(site(version), {key: "5"})[key] == "5"
+        else:
+            with pytest.raises(FleetError, match="(?i){0} in slurm.conf is (gone|known) since Slurm {1}; here is {2}".format(key, since or before, version)):
+                slurm.slurm_settings(site(version), {key: "5"})
+
+
 def test_numa_nodes_as_sockets_stay_so_beside_a_users_parameters():
     settings = slurm.slurm_settings(site("22.05", per_node=True), {"SlurmdParameters": "config_overrides"})
     assert settings["SlurmdParameters"] == "config_overrides,numa_node_as_socket"
