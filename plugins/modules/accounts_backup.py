@@ -1,11 +1,11 @@
 #!/usr/bin/python
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A copy of local users and their homes on another disk, and the users back from it."""
+"""A copy of local users and their homes on another disk or host, and the users back from it."""
 
 DOCUMENTATION = r"""
 module: accounts_backup
-short_description: Copy local users and their homes to another disk, and bring them back on a host that was set up anew
+short_description: Copy local users and their homes to another disk or host, and bring them back on a host that was set up anew
 version_added: 0.1.0
 description:
   - Keeps the accounts of local users, with numbers, groups and shadow entries, and a mirror of their homes. Only what changed since the last time is
@@ -13,9 +13,13 @@ description:
   - On a host that was set up anew, O(state=restored) brings the same users, uids, gids, passwords and files back. A uid, gid, name or home that somebody
     else has there is told, with all others, and nothing is changed. Files that are there already stay as they are.
   - Groups of the system, such as C(docker) and C(sudo), are found by name, since their numbers differ from host to host.
+  - A copy on another host goes there by rsync over ssh, encrypted on the way. Nobody has to be root there, and the files need not belong to anybody there:
+    rsync keeps owners, modes and access lists in extended attributes. Whoever is root there can read the copy.
+  - The key of the other host is always checked, and must be known beforehand.
   - Users that are restored go again with O(dgxops.fleet.local_accounts#module:state=absent), like those that M(dgxops.fleet.local_accounts) made.
 requirements:
-  - rsync
+  - rsync, for another host 3.1 or newer, there too
+  - ssh, for another host
 author:
   - Contributors to dgxops.fleet (@dgxops)
 attributes:
@@ -29,9 +33,29 @@ options:
   path:
     description:
       - The directory of the copy, on a disk other than those of the system and the homes; for example an NFS share. It is closed to all but root.
+      - Or one of another host, such as V(backup@store:/srv/backup/dgx01), of which the directory above must exist.
       - Hosts that share a disk take a directory each.
     type: path
     required: true
+  ssh:
+    description: How another host is reached. What is not said here is as the host's own configuration of ssh has it.
+    type: dict
+    suboptions:
+      host_keys:
+        description:
+          - The keys of the other host, one of which it must have, as in C(/etc/ssh/ssh_host_ed25519_key.pub) there. Without them, it must be in the known
+            hosts of the user who runs the task or of the system.
+        type: list
+        elements: str
+      key:
+        description: The private key, without a passphrase; from a vault. It is in memory while the task runs, and nowhere on the host afterwards.
+        type: str
+      key_file:
+        description: Or where it is on the host.
+        type: path
+      port:
+        description: The port of sshd.
+        type: int
   users:
     description: With O(state=restored), the users to bring back. Without this option all that the copy has. All with uids from 1000 to 59999 are saved.
     type: list
@@ -41,11 +65,11 @@ options:
     type: bool
     default: true
   same_disk:
-    description: Whether O(path) may be on the same file system as C(/) or a home. Such a copy is lost with the original.
+    description: Whether O(path) may be on the same file system as C(/) or a home, or on this very host by ssh. Such a copy is lost with the original.
     type: bool
     default: false
   timeout:
-    description: For how many seconds at most the copy of one home may take.
+    description: For how many seconds at most the homes may take to be copied.
     type: int
     default: 14400
   state:
@@ -64,6 +88,13 @@ EXAMPLES = r"""
 - name: Keep a copy on the file server
   dgxops.fleet.accounts_backup:
     path: /mnt/backup/{{ inventory_hostname }}
+
+- name: Keep a copy on another host
+  dgxops.fleet.accounts_backup:
+    path: backup@store:/srv/backup/{{ inventory_hostname }}
+    ssh:
+      key: "{{ vault_backup_key }}"
+      host_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI…]
 
 - name: Bring the users back after the host was set up anew
   dgxops.fleet.accounts_backup:
@@ -97,17 +128,31 @@ collisions:
   sample: ["The uid 1001 of user alice belongs to user somebody."]
 """
 
+import shutil
 from typing import Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host import accounts_backup as backup
+from ..module_utils.host import backup_place
 from ..module_utils.host.accounts_host import Host, carry_out, plan, read
-from ..module_utils.host.commands import Commands
+from ..module_utils.host.backup_place import Mirror, Place
+from ..module_utils.host.backup_ssh import parse
+from ..module_utils.host.commands import SYSTEM_PATH, Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
 
 ARGUMENTS = {
     "path": {"type": "path", "required": True},
+    "ssh": {
+        "type": "dict",
+        "options": {
+            "host_keys": {"type": "list", "elements": "str", "no_log": False},
+            "key": {"type": "str", "no_log": True},
+            "key_file": {"type": "path", "no_log": False},
+            "port": {"type": "int"},
+        },
+        "mutually_exclusive": [("key", "key_file")],
+    },
     "users": {"type": "list", "elements": "str"},
     "homes": {"type": "bool", "default": True},
     "same_disk": {"type": "bool", "default": False},
@@ -116,40 +161,58 @@ ARGUMENTS = {
 }
 
 
-def save(module: AnsibleModule, host: Host) -> None:
-    path, dry = module.params["path"], module.check_mode
+def save(module: AnsibleModule, host: Host, place: Place) -> None:
+    dry = module.check_mode
     machine = backup.machine_id(host)
-    before, wanted = backup.read_saved(path, host), backup.select(read(host), machine)
-    backup.refuse_other_machine(path, before, machine)
-    mirrors = backup.mirrors_to(path, wanted, host) if module.params["homes"] else []
-    if not module.params["same_disk"]:
-        backup.refuse_same_disk(path, [mirror.source for mirror in mirrors], host)
+    before, wanted = backup.read_saved(place), backup.select(read(host), machine)
+    backup.refuse_other_machine(place.shown, before, machine)
+    every = backup.mirrors_to(wanted, host)
+    mirrors = every if module.params["homes"] else []
+    place.refuse([mirror.home for mirror in every], [mirror.home for mirror in mirrors], module.params["same_disk"])
+    moved = count(module, place, mirrors, False)
+    backup_place.refuse_lack_of_room(moved, place.free(), place.shown)
     if not dry and before != wanted:
-        backup.save(path, wanted, host)
-    moved = [backup.move(mirror, host, False, dry, module.params["timeout"]) for mirror in mirrors]
-    report(module, before != wanted, moved, [user.name for user in wanted.users], [], backup.diff_of(before, wanted, moved, path))
+        place.write(wanted.to_text())
+    if not dry and any(mirror.moved for mirror in moved):
+        moved = backup_place.move(place, backup_place.to_copy(place, mirrors), False, False, module.params["timeout"])
+    report(module, before != wanted, moved, [user.name for user in wanted.users], [], backup.diff_of(before, wanted, moved, place.shown))
 
 
-def restore(module: AnsibleModule, host: Host) -> None:
-    path, dry = module.params["path"], module.check_mode
-    saved = backup.read_saved(path, host)
+def restore(module: AnsibleModule, host: Host, place: Place) -> None:
+    dry = module.check_mode
+    saved = backup.read_saved(place)
     if saved is None:
-        raise FleetError("There is no copy in {0}: {1} is missing there. Check the path, and that its disk is mounted.".format(path, backup.FILE))
+        raise FleetError("There is no copy in {0}: {1} is missing there. Check the path, and that its disk is mounted.".format(place.shown, backup.FILE))
     wishes = backup.wishes_of(saved, read(host), module.params["users"])
     work = plan(wishes, {}, host)
+    mirrors = backup.mirrors_from(place, wishes.users) if module.params["homes"] else []
+    moved = count(module, place, mirrors, True)
+    backup_place.refuse_lack_of_room_here(moved, host)
     if not dry:
         carry_out(work, host)
-    mirrors = backup.mirrors_from(path, wishes.users, host) if module.params["homes"] else []
-    moved = [backup.move(mirror, host, True, dry, module.params["timeout"]) for mirror in mirrors]
+    if not dry and any(mirror.moved for mirror in moved):
+        moved = backup_place.move(place, backup_place.from_copy(place, mirrors), True, False, module.params["timeout"])
     complete = module.params["homes"] and not module.params["users"]
-    if complete and not dry:  # from now on the copy is this installation's, and may follow it
-        backup.save(path, saved._replace(machine=backup.machine_id(host)), host)
-    shown = [diff.to_dict() for diff in work.diffs] + backup.diff_of(saved, saved, moved, path)
+    if complete and not dry and saved.machine != backup.machine_id(host):  # from now on the copy is this installation's, and may follow it
+        place.write(saved._replace(machine=backup.machine_id(host)).to_text())
+    shown = [diff.to_dict() for diff in work.diffs] + backup.diff_of(saved, saved, moved, place.shown)
     report(module, bool(work), moved, [user.name for user in wishes.users], list(work.change.new_users), shown)
 
 
+def count(module: AnsibleModule, place: Place, mirrors: List[Mirror], back: bool) -> List[Mirror]:
+    """What there is to copy, before anything is."""
+    if module.check_mode and not has_rsync():
+        return backup_place.counted_without_rsync(place, mirrors, back)
+    batches = (backup_place.from_copy if back else backup_place.to_copy)(place, mirrors)
+    return backup_place.move(place, batches, back, True, module.params["timeout"])
+
+
+def has_rsync() -> bool:
+    return shutil.which("rsync", path=SYSTEM_PATH) is not None
+
+
 def report(
-    module: AnsibleModule, accounts_changed: bool, moved: List[backup.Mirror], users: List[str], new_users: List[str], diff: List[Dict[str, str]]
+    module: AnsibleModule, accounts_changed: bool, moved: List[Mirror], users: List[str], new_users: List[str], diff: List[Dict[str, str]]
 ) -> None:
     homes = backup.summary(moved)
     module.exit_json(changed=accounts_changed or any(homes.values()), diff=diff, users=users, new_users=new_users, homes=homes)
@@ -158,11 +221,13 @@ def report(
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     with errors_reported_by(module):
-        host = Host(Commands())
-        if module.params["state"] == "saved":
-            save(module, host)
-        else:
-            restore(module, host)
+        host, ssh = Host(Commands()), module.params["ssh"] or {}
+        if module.check_mode and not module.params["path"].startswith("/") and not has_rsync():
+            parse(module.params["path"])
+            module.warn("There is no rsync on this host yet, so that {0} was not asked.".format(module.params["path"]))
+            module.exit_json(changed=True, users=[], new_users=[], homes={})
+        with backup_place.place_of(module.params["path"], ssh, host) as place:
+            (save if module.params["state"] == "saved" else restore)(module, host, place)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,13 @@ import json
 import os
 import pwd
 import stat
+import struct
 import sys
 
 PEOPLE = ("alice", "bob", "operator")
+#: As setfacl -m u:3333:rw has it (linux/posix_acl_xattr.h): a version, and tag, rights and id of each entry.
+ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in [
+    (1, 6, 0xFFFFFFFF), (2, 6, 3333), (4, 6, 0xFFFFFFFF), (16, 6, 0xFFFFFFFF), (32, 0, 0xFFFFFFFF)])
 
 
 def make():
@@ -22,6 +26,7 @@ def make():
     os.symlink("notes", home + "/data/link")
     os.mkfifo(home + "/data/fifo")
     os.setxattr(home + "/data/notes", "user.project", b"dgx")
+    os.setxattr(home + "/data/shared with bob", "system.posix_acl_access", ACL)
     for above, directories, files in os.walk(home + "/data"):
         for name in directories + files + [""]:
             os.chown(os.path.join(above, name), pwd.getpwnam("alice").pw_uid, pwd.getpwnam("alice").pw_gid, follow_symlinks=False)
@@ -37,7 +42,7 @@ def describe(path):
     if stat.S_ISREG(found.st_mode):
         with open(path, "rb") as handle:
             entry += [hashlib.sha256(handle.read()).hexdigest(), found.st_mtime]
-        entry += [(name, os.getxattr(path, name).decode()) for name in sorted(os.listxattr(path)) if name.startswith("user.")]
+        entry += [(name, os.getxattr(path, name).hex()) for name in sorted(os.listxattr(path)) if name.startswith(("user.", "system.posix_acl"))]
     if stat.S_ISLNK(found.st_mode):
         entry += [os.readlink(path)]
     return entry

@@ -12,14 +12,12 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from .accounts import Accounts, Group, GroupWish, Shadow, User, UserWish, Wishes
 from .accounts_host import Host
+from .backup_place import FILE, Mirror, Place
 from .errors import FleetError
-from .files import Diff, read_text, write_atomic
+from .files import Diff, read_text
 
-FILE = "accounts.json"
 #: Users and groups of the system have lower numbers, and "nobody" and dynamic users higher ones (Debian Policy 9.2.2).
 FIRST, LAST = 1000, 59999
-
-_RSYNC = ("rsync", "--archive", "--hard-links", "--acls", "--xattrs", "--numeric-ids", "--itemize-changes")
 
 
 class Saved(NamedTuple):
@@ -56,15 +54,6 @@ class Saved(NamedTuple):
     def shown(self) -> str:
         lines = ["user {0}: uid {1}, gid {2}, home {3}, shell {4}\n".format(user.name, user.uid, user.gid, user.home, user.shell) for user in self.users]
         return "".join(lines + ["group {0}: gid {1}, members {2}\n".format(group.name, group.gid, ",".join(group.members)) for group in self.groups])
-
-
-class Mirror(NamedTuple):
-    """A home and its copy, from one to the other, and what rsync would move or has moved."""
-
-    user: str
-    source: str
-    target: str
-    moved: int = 0
 
 
 def select(found: Accounts, machine: str) -> Saved:
@@ -122,61 +111,28 @@ def wishes_of(saved: Saved, found: Accounts, names: Optional[Sequence[str]] = No
     return Wishes(tuple(groups), tuple(users))
 
 
-def read_saved(path: str, host: Host) -> Optional[Saved]:
+def read_saved(place: Place) -> Optional[Saved]:
     """The accounts of a copy; None if there is none."""
-    place = os.path.join(path, FILE)
-    text = read_text(host.path(place))
-    return None if text is None else Saved.from_text(text, place)
+    text = place.read()
+    return None if text is None else Saved.from_text(text, "{0}/{1}".format(place.shown, FILE))
 
 
-def refuse_same_disk(path: str, homes: Sequence[str], host: Host) -> None:
-    """A copy on the disk of the system or of the homes is lost with the original."""
-    place = host.path(path)
-    while not os.path.exists(place):
-        place = os.path.dirname(place)
-    device = os.stat(place).st_dev
-    for original in ["/"] + list(homes):
-        if os.path.exists(host.path(original)) and os.stat(host.path(original)).st_dev == device:
-            raise FleetError(
-                "{0} is on the same file system as {1}, so that what takes the one takes the other. Mount another disk or an NFS share there, or set "
-                "same_disk: true.".format(path, original)
-            )
-
-
-def mirrors_to(path: str, saved: Saved, host: Host) -> List[Mirror]:
-    """Home to copy, for the homes that exist and are directories of their own."""
-    return [Mirror(user.name, user.home, os.path.join(path, "homes", user.name)) for user in saved.users
+def mirrors_to(saved: Saved, host: Host) -> List[Mirror]:
+    """The homes to copy: those that exist and are directories of their own."""
+    return [Mirror(user.name, os.path.normpath(user.home)) for user in saved.users
             if user.home != "/" and os.path.isdir(host.path(user.home)) and not os.path.islink(host.path(user.home))]
 
 
-def mirrors_from(path: str, users: Sequence[UserWish], host: Host) -> List[Mirror]:
-    """Copy to home, for the users that come back and had one."""
-    found = [Mirror(user.name, os.path.join(path, "homes", user.name), str(user.home)) for user in users]
-    return [mirror for mirror in found if os.path.isdir(host.path(mirror.source))]
-
-
-def move(mirror: Mirror, host: Host, keep: bool, dry: bool, timeout: float) -> Mirror:
-    """Bring the target to what the source is; ``keep``: files that the target has stay as they are, and none is removed."""
-    words = _RSYNC + (("--ignore-existing",) if keep else ("--delete",)) + (("--dry-run",) if dry else ())
-    if not dry:
-        os.makedirs(host.path(os.path.dirname(mirror.target)), mode=0o700, exist_ok=True)
-    elif not os.path.isdir(host.path(mirror.target)):  # all of it, then; a fresh host may not have rsync yet
-        return mirror._replace(moved=_count(host.path(mirror.source)))
-    out = host.commands.output(words + ("--", host.path(mirror.source) + "/", host.path(mirror.target) + "/"), timeout)
-    return mirror._replace(moved=len([line for line in out.splitlines() if line.strip()]))
-
-
-def save(path: str, saved: Saved, host: Host) -> None:
-    """Write the accounts where only root reads them."""
-    os.makedirs(host.path(path), mode=0o700, exist_ok=True)
-    os.chmod(host.path(path), 0o700)
-    write_atomic(host.path(os.path.join(path, FILE)), saved.to_text(), 0o600)
+def mirrors_from(place: Place, users: Sequence[UserWish]) -> List[Mirror]:
+    """The homes to bring back: those of the copy whose users come back."""
+    there = set(place.names())
+    return [Mirror(user.name, os.path.normpath(str(user.home))) for user in users if user.name in there]
 
 
 def diff_of(before: Optional[Saved], after: Saved, mirrors: Sequence[Mirror], path: str) -> List[Dict[str, str]]:
     """What ``--diff`` shows: accounts without their secrets, and how many files of each home."""
     shown = [Diff(before.shown if before else "", after.shown, "accounts in " + path)]
-    moved = "".join("{0}: {1} entries to {2}\n".format(mirror.source, mirror.moved, mirror.target) for mirror in mirrors if mirror.moved)
+    moved = "".join("{0}: {1} entries\n".format(mirror.home, mirror.moved) for mirror in mirrors if mirror.moved)
     shown.append(Diff("", moved, "homes"))
     return [diff.to_dict() for diff in shown if diff.before != diff.after]
 
@@ -184,7 +140,3 @@ def diff_of(before: Optional[Saved], after: Saved, mirrors: Sequence[Mirror], pa
 def summary(mirrors: Sequence[Mirror]) -> Dict[str, Any]:
     """How many entries of each home were moved."""
     return {mirror.user: mirror.moved for mirror in mirrors}
-
-
-def _count(directory: str) -> int:
-    return 1 + sum(len(files) + len(directories) for _above, directories, files in os.walk(directory))

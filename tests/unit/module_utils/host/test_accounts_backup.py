@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.dgxops.fleet.plugins.module_utils.host import accounts_backup as backup
 from ansible_collections.dgxops.fleet.plugins.module_utils.host import accounts_host
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.accounts import GroupWish, wishes_from_params
-from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Result
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.backup_place import Mirror, Place
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 
 from .lab_accounts import host_below, params, texts
@@ -99,19 +99,14 @@ def test_a_copy_of_another_installation_is_not_overwritten(old):
     backup.refuse_other_machine("/backup", None, "after")
 
 
-def test_a_copy_on_the_disk_it_is_to_survive_is_refused(old):
-    with pytest.raises(FleetError, match="/backup/dgx01 is on the same file system as /"):
-        backup.refuse_same_disk("/backup/dgx01", ["/home/bob"], old)
-
-
 def test_only_root_reads_a_copy_and_the_diff_tells_no_secret(old):
-    saved = saved_of(old)
-    backup.save("/backup/dgx01", saved, old)
-    place = old.path("/backup/dgx01")
-    assert [os.stat(one).st_mode & 0o777 for one in (place, place + "/accounts.json")] == [0o700, 0o600]
-    assert backup.read_saved("/backup/dgx01", old) == saved
-    told = str(backup.diff_of(None, saved, [backup.Mirror("bob", "/home/bob", "/backup/homes/bob", 3)], "/backup"))
-    assert "aliceshash" not in told and "3 entries" in told and "user alice: uid 2001" in told
+    saved, place = saved_of(old), Place("/backup/dgx01", old)
+    place.write(saved.to_text())
+    top = old.path("/backup/dgx01")
+    assert [os.stat(one).st_mode & 0o777 for one in (top, top + "/accounts.json", top + "/homes")] == [0o700, 0o600, 0o700]
+    assert backup.read_saved(place) == saved
+    told = str(backup.diff_of(None, saved, [Mirror("bob", "/home/bob", 3)], "/backup"))
+    assert "aliceshash" not in told and "/home/bob: 3 entries" in told and "user alice: uid 2001" in told
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"machine": "", "users": [["eve"]], "groups": [], "shadow": {}}',
@@ -119,26 +114,3 @@ def test_only_root_reads_a_copy_and_the_diff_tells_no_secret(old):
 def test_a_damaged_copy_is_told(text):
     with pytest.raises(FleetError, match="accounts.json is damaged or no copy"):
         backup.Saved.from_text(text, "/backup/accounts.json")
-
-
-def test_homes_go_to_the_copy_with_what_was_removed_and_come_back_without_harm_to_what_is_there(old):
-    asked = []
-
-    def run(argv, timeout=None, text_in=None):
-        asked.append(argv)
-        return Result(0, ">f+++++++++ a\n*deleting   b\n\n", "")
-
-    old.commands.run = run
-    to, = [mirror for mirror in backup.mirrors_to("/backup", saved_of(old), old) if mirror.user == "bob"]
-    os.makedirs(old.path("/backup/homes/bob"))
-    assert backup.move(to, old, keep=False, dry=False, timeout=5).moved == 2
-    assert "--delete" in asked[-1] and asked[-1][-2:] == (old.path("/home/bob") + "/", old.path("/backup/homes/bob") + "/")
-    back, = backup.mirrors_from("/backup", backup.wishes_of(saved_of(old), accounts_host.read(old)).users, old)
-    backup.move(back, old, keep=True, dry=True, timeout=5)
-    assert "--ignore-existing" in asked[-1] and "--dry-run" in asked[-1] and "--delete" not in asked[-1]
-
-
-def test_a_check_on_a_fresh_host_needs_no_rsync(old):
-    os.makedirs(old.path("/backup/homes/bob/deep"))
-    old.commands.run = None
-    assert backup.move(backup.Mirror("bob", "/backup/homes/bob", "/home/new"), old, keep=True, dry=True, timeout=5).moved == 2
