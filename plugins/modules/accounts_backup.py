@@ -13,8 +13,8 @@ description:
   - On a host that was set up anew, O(state=restored) brings the same users, uids, gids, passwords and files back. A uid, gid, name or home that somebody
     else has there is told, with all others, and nothing is changed. Files that are there already stay as they are.
   - Groups of the system, such as C(docker) and C(sudo), are found by name, since their numbers differ from host to host.
-  - A copy on another host goes there by rsync over ssh, encrypted on the way. Nobody has to be root there, and the files need not belong to anybody there:
-    rsync keeps owners, modes and access lists in extended attributes. Whoever is root there can read the copy.
+  - A copy on another host goes there by rsync over ssh, encrypted on the way. Nobody has to be root there, since rsync keeps owners, modes and access
+    lists in extended attributes. Whoever is root there can read the copy.
   - The key of the other host is always checked, and must be known beforehand.
   - Users that are restored go again with O(dgxops.fleet.local_accounts#module:state=absent), like those that M(dgxops.fleet.local_accounts) made.
 requirements:
