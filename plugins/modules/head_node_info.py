@@ -27,6 +27,10 @@ options:
     elements: str
     choices: [mirror, power]
     default: []
+  root:
+    description: The directory below which the host's files are found, other than V(/) for tests.
+    type: path
+    default: /
 seealso:
   - module: dgxops.fleet.md_array_info
 """
@@ -95,12 +99,16 @@ from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
 from ..module_utils.host.sysfs import Sysfs
 
+ARGUMENTS = {
+    "required": {"type": "list", "elements": "str", "choices": ["mirror", "power"], "default": []},
+    "root": {"type": "path", "default": "/"},
+}
+
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={"required": {"type": "list", "elements": "str", "choices": ["mirror", "power"], "default": []}}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     with errors_reported_by(module):
-        sysfs = Sysfs()
+        sysfs = Sysfs(module.params["root"])
         mirror, power = read_mirror(sysfs), read_power(sysfs, Commands())
         found = {"mirror": (mirror.survives, mirror.said), "power": (power.survives, power.said)}
         answer = dict(
