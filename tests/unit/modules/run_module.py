@@ -25,6 +25,6 @@ def run_module(main, options, check=False):
     # _ANSIBLE_PROFILE is there since ansible-core 2.19, which will not read the arguments without it.
     with mock.patch.object(basic, "_ANSIBLE_ARGS", data), mock.patch.object(basic, "_ANSIBLE_PROFILE", "legacy", create=True):
         # A test of a filter in the same process makes it a controller, where warnings go to the terminal.
-        with mock.patch.object(sides, "is_controller", False), contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        with mock.patch.object(sides, "is_controller", False, create=True), contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
             main()
     return json.loads(out.getvalue().strip().splitlines()[-1])
