@@ -201,3 +201,9 @@ def test_a_damaged_record_is_told_and_not_guessed(host):
             handle.write(text)
         with pytest.raises(FleetError, match="local_accounts.json is damaged"):
             run(host, {"name": "eve"})
+
+
+def test_a_host_without_account_files_is_told(host):
+    os.unlink(host.path("etc/passwd"))
+    with pytest.raises(FleetError, match="/etc/passwd or /etc/group is missing"):
+        accounts_host.read(host)

@@ -192,3 +192,11 @@ def test_this_very_host_is_no_other_one(root):
     _host, way = remote(root, Result(0, "f" * 32 + "\n" + DF, ""), path="keeper@store:/home/keeper")
     with way as place:
         place.refuse(["/home/keeper"], [], False)
+
+
+def test_a_copy_that_may_not_be_read_is_told(root):
+    denied = Result(23, "", 'rsync: [sender] link_stat "/srv/dgx01/accounts.json" failed: Permission denied (13)')
+    _host, way = remote(root, Result(0, "", ""), denied)
+    with way as place:
+        with pytest.raises(FleetError, match="may not write to /srv/dgx01 on keeper@store"):
+            place.read()

@@ -218,3 +218,10 @@ def test_a_damaged_record_is_told_and_not_guessed(tmp_path):
         record.write_text(text)
         with pytest.raises(FleetError, match="timesyncd.json is damaged"):
             run(host)
+
+
+def test_a_host_without_systemd_is_told(tmp_path):
+    commands = TimeHost(units=RUNNING)
+    commands.systemd = "of another kind"
+    with pytest.raises(FleetError, match="This host needs systemd"):
+        run(host_below(tmp_path, commands))

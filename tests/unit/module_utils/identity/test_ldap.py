@@ -5,7 +5,7 @@ import pytest
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.identity import sssd
-from ansible_collections.dgxops.fleet.plugins.module_utils.identity.ldap import LdapWish, judge
+from ansible_collections.dgxops.fleet.plugins.module_utils.identity.ldap import LdapWish, ask_all, judge
 from ansible_collections.dgxops.fleet.plugins.module_utils.identity.ldap_probe import Answer, Server
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
@@ -129,3 +129,9 @@ def test_servers_that_cannot_be_trusted_or_do_not_answer_stop_the_run(answers, w
 ])
 def test_a_server_that_is_down_is_a_warning_where_nothing_depends_on_it(answers, would_change, warnings):
     assert judge(answers, would_change) == warnings
+
+
+def test_without_any_authority_no_server_is_asked():
+    wanted = wish()
+    with pytest.raises(FleetError, match="/nowhere is missing, so no certificate can be checked"):
+        ask_all(wanted._replace(question=wanted.question._replace(authority_file="/nowhere")))

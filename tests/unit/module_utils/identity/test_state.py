@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Result
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.files import BACKUPS
 from ansible_collections.dgxops.fleet.plugins.module_utils.identity.node import carry_out, own_profile, read
@@ -113,6 +114,20 @@ def test_a_first_run_that_fails_leaves_the_node_as_it_was(tmp_path, trouble, sai
     with pytest.raises(FleetError, match=said + ".*given back as it was"):
         have(node, wish(), ["alice"])
     assert node.everything() == before
+
+
+def test_a_first_run_that_fails_twice_tells_both(tmp_path):
+    node = Node(tmp_path, broken=["sssd.service"])
+    run = node.run
+
+    def stuck(argv, timeout=None, text_in=None):
+        if "remove" in argv or "purge" in argv:
+            return Result(100, "", "dpkg was interrupted")
+        return run(argv, timeout, text_in)
+
+    node.run = stuck
+    with pytest.raises(FleetError, match="sssd.service did not start.*Nor could the node be given back at once: .*dpkg was interrupted"):
+        have(node, wish())
 
 
 def test_an_sssd_of_others_is_refused_or_put_aside_and_comes_back(tmp_path):
