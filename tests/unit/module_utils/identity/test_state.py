@@ -116,7 +116,7 @@ def test_a_first_run_that_fails_leaves_the_node_as_it_was(tmp_path, trouble, sai
     assert node.everything() == before
 
 
-def test_a_first_run_that_fails_twice_tells_both(tmp_path):
+def test_a_first_run_that_fails_twice_tells_both(tmp_path, monkeypatch):
     node = Node(tmp_path, broken=["sssd.service"])
     run = node.run
 
@@ -125,7 +125,7 @@ def test_a_first_run_that_fails_twice_tells_both(tmp_path):
             return Result(100, "", "dpkg was interrupted")
         return run(argv, timeout, text_in)
 
-    node.run = stuck
+    monkeypatch.setattr(node, "run", stuck)
     with pytest.raises(FleetError, match="sssd.service did not start.*Nor could the node be given back at once: .*dpkg was interrupted"):
         have(node, wish())
 
