@@ -54,3 +54,16 @@ def test_a_host_that_was_set_up_anew_does_not_take_its_own_copy(host):
     with open(host.path("etc/machine-id"), "w") as handle:
         handle.write("two\n")
     assert "another installation" in run_module(accounts_backup.main, options)["msg"]
+
+
+def test_a_check_on_a_fresh_host_asks_nobody_for_whom_it_needs_rsync(host, monkeypatch):
+    monkeypatch.setattr(accounts_backup, "has_rsync", lambda: False)
+    answer = run_module(accounts_backup.main, {"path": "keeper@store:/srv/dgx01"}, check=True)
+    assert answer["changed"] and "There is no rsync on this host yet, so that keeper@store:/srv/dgx01 was not asked." in str(answer["warnings"])
+    assert "A path from / is expected" in run_module(accounts_backup.main, {"path": "keeper@store:dgx01"}, check=True)["msg"]
+    assert run_module(accounts_backup.main, {"path": "/backup", "same_disk": True}, check=True)["homes"] == {"bob": 1}
+
+
+def test_one_key_is_enough_and_is_never_shown(host):
+    answer = run_module(accounts_backup.main, {"path": "keeper@store:/srv/dgx01", "ssh": {"key": "very secret", "key_file": "/root/key"}})
+    assert answer["failed"] and "mutually exclusive: key|key_file" in answer["msg"] and "very secret" not in str(answer)
