@@ -56,7 +56,7 @@ class Wish(NamedTuple):
         if present and not network:
             raise FleetError("network is empty. It takes what stands below \"network:\" in a netplan file: {0}. To remove the file, use state: absent.".format(
                 ", ".join(KINDS)))
-        return cls(present, file, _checked(network or {}) if present else {}, replaces, bool(params["detach"]))
+        return cls(present, file, checked(network or {}) if present else {}, replaces, bool(params["detach"]))
 
 
 class Found(NamedTuple):
@@ -131,7 +131,7 @@ def decide(wish: Wish, found: Found) -> Change:
     warnings: Tuple[str, ...] = ()
     if wish.present:
         others = _others(wish, found, aside, back)
-        whole = _complete(wish, others, found.links)
+        whole = complete(wish.network, others, found.links)
         _refuse(wish, others, whole, found)
         text = written(whole)
         if own is None or own.text != text:
@@ -148,7 +148,7 @@ def plan(before: Definitions, after: Definitions) -> Plan:
     masters, wanted = _masters(before), _masters(after)
     released = [name for name, master in masters.items() if wanted.get(name) != master and master not in gone and name not in gone]
     # What lies on top goes first.
-    gone.sort(key=lambda name: (-_height(before, name), name))
+    gone.sort(key=lambda name: (-height(before, name), name))
     return Plan(tuple(gone), tuple(sorted(released)))
 
 
@@ -202,12 +202,12 @@ def _masters(definitions: Definitions) -> Dict[str, str]:
     return {member: one.name for one in definitions.values() for member in one.members}
 
 
-def _height(definitions: Definitions, name: str, seen: Tuple[str, ...] = ()) -> int:
+def height(definitions: Definitions, name: str, seen: Tuple[str, ...] = ()) -> int:
     one = definitions.get(name)
     if one is None or name in seen:
         return 0
     below = one.members + ((one.link,) if one.link else ())
-    return 1 + max([_height(definitions, lower, seen + (name,)) for lower in below] or [0])
+    return 1 + max([height(definitions, lower, seen + (name,)) for lower in below] or [0])
 
 
 def _file_name(option: str, name: str) -> str:
@@ -217,7 +217,7 @@ def _file_name(option: str, name: str) -> str:
     return plain
 
 
-def _checked(network: Mapping[str, Any]) -> Dict[str, Any]:
+def checked(network: Mapping[str, Any]) -> Dict[str, Any]:
     """The part below ``network``, with the types of netplan; a renderer for all is said of each, since another file's interfaces are not ours to move."""
     if set(network) == {"network"} and isinstance(network["network"], Mapping):
         network = network["network"]
@@ -271,9 +271,9 @@ def _others(wish: Wish, found: Found, aside: Sequence[str], back: Sequence[str])
     return in_force(there + [document for document in found.kept_documents if base(document.path) in back])
 
 
-def _complete(wish: Wish, others: Sequence[Document], links: Links) -> Own:
+def complete(network: Mapping[str, Any], others: Sequence[Document], links: Links) -> Own:
     """What is wanted with what follows from it: members that are not spoken of, their MTU, and that they ask for no address; a bond that watches its links."""
-    own: Own = {kind: {name: dict(settings) for name, settings in entries.items()} for kind, entries in wish.network.items()}
+    own: Own = {kind: {name: dict(settings) for name, settings in entries.items()} for kind, entries in network.items()}
     for settings in own.get("bonds", {}).values():
         parameters = dict(settings.get("parameters") or {})
         if not {"mii-monitor-interval", "arp-interval"}.intersection(parameters):
@@ -315,7 +315,7 @@ def _settings_of(name: str, own: Own, elsewhere: Definitions, links: Links) -> O
 
 def _top_down(own: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> List[Tuple[str, str]]:
     definitions = {name: Definition(name, kind, settings, ()) for kind, entries in own.items() for name, settings in entries.items()}
-    return [(definitions[name].kind, name) for name in sorted(definitions, key=lambda name: (-_height(definitions, name), name))]
+    return [(definitions[name].kind, name) for name in sorted(definitions, key=lambda name: (-height(definitions, name), name))]
 
 
 def _refuse(wish: Wish, others: Sequence[Document], own: Mapping[str, Any], found: Found) -> None:
@@ -339,7 +339,8 @@ def _staying(together: Definitions, found: Found) -> Links:
 def _older(together: Definitions, ours: Set[str], found: Found) -> List[str]:
     """Images that were upgraded from older releases may still have ifupdown at work."""
     names = {link for name in ours for link in meant(together[name], found.links)} | {name for name in ours if together[name].virtual}
-    return ["{0} is configured by ifupdown too, in {1}. Two systems would set it up, each in its own way. Take it out there first.".format(
+    return ["{0} is configured by ifupdown too, in {1}. Two systems would set it up, each in its own way. Take it out there first; "
+            "or leave it to ifupdown, by dgxops.fleet.ifupdown_config.".format(
         name, found.ifupdown[name]) for name in sorted(names) if name in found.ifupdown]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 
 from ..host.commands import Commands
 from ..host.errors import FleetError
+from . import ifupdown_host
 from .netplan import Definition, Definitions, in_force, merged, number, truth
 from .netplan_change import plan
 from .netplan_host import KEPT, LINKS, Host, documents, read_files, remembered_links
@@ -41,7 +42,7 @@ def look(host: Host) -> Answer:
     record = waiting(host.place, host.commands)
     if record is None:
         return Answer("nothing")
-    before, after = definitions_before(record), _after(host)
+    before, after = definitions_before(record), _after(host, record)
     return Answer("started", created=_virtual(plan(after, before).remove, after), removed=_virtual(plan(before, after).remove, before))
 
 
@@ -51,7 +52,7 @@ def start(host: Host, identity: str, timeout: int) -> Answer:
         record = waiting(host.place, host.commands)
         if record is None:
             return Answer("nothing")
-        before, after = definitions_before(record), _after(host)
+        before, after = definitions_before(record), _after(host, record)
         forward, backward = plan(before, after), plan(after, before)
         links, routes = snapshot(Programs())
         found = read_links(host.commands, host.sysfs)
@@ -66,6 +67,8 @@ def start(host: Host, identity: str, timeout: int) -> Answer:
             abandon=_abandoned(host, known, owners(after, found), found), links={name: link for name, link in links.items() if name != "lo"}, routes=routes,
             timer="dgxops-netplan-timer-{0}.timer".format(identity), apply_unit="dgxops-netplan-apply-{0}.service".format(identity),
         )
+        if record.get("system") == "ifupdown":
+            record.update(ifupdown_host.moves(before, after, host))
         try:
             save(host.place.record, record)
         except OSError as error:
@@ -83,10 +86,10 @@ def _abandoned(host: Host, known: Mapping[str, Any], wanted: Mapping[str, Any], 
     """Adapters of which no file speaks any more, and how they were when none did yet."""
     names = [name for name in known if name not in wanted and name in links and not links[name].kind]
     states: Dict[str, Any] = {}
-    folder = host.path(KEPT)
-    for entry in sorted(os.listdir(folder)) if names and os.path.isdir(folder) else []:
-        for name, state in remembered_links(os.path.join(folder, entry, LINKS)).items():
-            states.setdefault(name, state)
+    for folder in (host.path(KEPT), host.path(ifupdown_host.KEPT)):
+        for entry in sorted(os.listdir(folder)) if names and os.path.isdir(folder) else []:
+            for name, state in remembered_links(os.path.join(folder, entry, LINKS)).items():
+                states.setdefault(name, state)
     return {name: states.get(name, {"mtu": links[name].mtu, "up": links[name].up, "addresses": []}) for name in names}
 
 
@@ -142,11 +145,11 @@ def confirm(host: Host, identity: str, reach: Sequence[str]) -> Answer:
 
 
 def _lacking(host: Host, record: Dict[str, Any], reach: Sequence[str]) -> List[str]:
-    return lacks(record, _after(host), read_links(host.commands, host.sysfs)) + _unreached(reach, host.commands)
+    return lacks(record, _after(host, record), read_links(host.commands, host.sysfs)) + _unreached(reach, host.commands)
 
 
 def _disarm(host: Host, record: Dict[str, Any]) -> Answer:
-    after, before = _after(host), definitions_before(record)
+    after, before = _after(host, record), definitions_before(record)
     forget(host.place)
     tell(host.place, record, "confirmed")
     host.commands.run(("systemctl", "stop", record["timer"]))
@@ -225,7 +228,9 @@ def _same(left: Definition, right: Definition) -> bool:
     return (left.kind, left.settings) == (right.kind, right.settings)
 
 
-def _after(host: Host) -> Definitions:
+def _after(host: Host, record: Mapping[str, Any]) -> Definitions:
+    if record.get("system") == "ifupdown":
+        return ifupdown_host.definitions(host)
     return merged(in_force(documents(read_files(host), host.commands)))
 
 

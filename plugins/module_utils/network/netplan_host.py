@@ -49,7 +49,9 @@ class Host(NamedTuple):
 
     @property
     def place(self) -> Place:
-        return Place(*[self.path(directory) for directory in Place()])
+        place = Place(*[self.path(directory) for directory in Place()])
+        # A host that has never known netplan gets no directory of its.
+        return place if os.path.isdir(os.path.dirname(place.directory)) else place._replace(directory=self.path("/etc/network/.dgxops"))
 
     @property
     def sysfs(self) -> str:
@@ -180,7 +182,7 @@ def carry_out(change: Change, wish: Wish, found: Found, host: Host) -> Optional[
     first = stage(host.place, sorted(map(host.path, change.files)), before, obsolete, [os.path.join(folder, name) for name in change.aside + (LINKS,)])
     ready: Dict[str, str] = {}
     try:
-        _remember_links(os.path.join(folder, LINKS), before, merged(in_force(documents(change.after, host.commands))), found.links)
+        remember_links(os.path.join(folder, LINKS), before, merged(in_force(documents(change.after, host.commands))), found.links)
         # All that needs room on the disk comes first; then nothing can fail half way.
         for name in change.aside:
             _keep(host.path(PLACE + name), os.path.join(folder, name))
@@ -203,7 +205,7 @@ def carry_out(change: Change, wish: Wish, found: Found, host: Host) -> Optional[
     return settle(host.place)
 
 
-def _remember_links(path: str, before: Definitions, after: Definitions, links: Links) -> None:
+def remember_links(path: str, before: Definitions, after: Definitions, links: Links) -> None:
     """How adapters were that nobody managed: when no file speaks of them any more, nobody else will bring them back into that state."""
     states = remembered_links(path)
     managed, known = owners(before, links), set(states)

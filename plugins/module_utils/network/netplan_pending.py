@@ -69,17 +69,20 @@ def definitions_before(record: Record) -> Definitions:
     return {name: Definition(name, kind, settings, tuple(files)) for name, (kind, settings, files) in record["definitions"].items()}
 
 
-def stage(place: Place, paths: Sequence[str], before: Definitions, obsolete: Sequence[str], kept: Sequence[str]) -> bool:
+def stage(place: Place, paths: Sequence[str], before: Definitions, obsolete: Sequence[str], kept: Sequence[str], system: str = "netplan") -> bool:
     """Lay out the way back for these files, all of it on the disk, beside what earlier calls laid out; True if this was the first.
 
     ``obsolete``: files to be removed when the change is confirmed; ``kept``: those to be removed when it is taken back. Raises
     :class:`FleetError`, and has changed nothing, if there is no room.
     """
     record, first = load(place), False
+    if record is not None and record.get("system", system) != system:
+        raise FleetError("A change of {0}'s files waits to be applied, and both at once cannot be. Nothing was changed. Apply it by netplan_apply "
+                         "first.".format(record["system"]))
     if record is None:
         first = True
         record = {
-            "state": "written", "made": time.time(), "files": {}, "obsolete": [], "kept": [],
+            "state": "written", "system": system, "made": time.time(), "files": {}, "obsolete": [], "kept": [],
             "definitions": {one.name: [one.kind, one.settings, one.files] for one in before.values()},
         }
     try:

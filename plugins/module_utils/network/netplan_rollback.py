@@ -21,6 +21,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 UNIT = "dgxops-netplan.service"
 RECORD = "record.json"
 COPIES = "copies"
+#: How ifupdown's files were, all in one: what is to be taken down is taken down as it was brought up.
+BEFORE = "before.interfaces"
 PROGRAM = "rollback.py"
 #: Seconds for one program; ``netplan apply`` waits for networkd and udev.
 LIMIT = 120
@@ -182,15 +184,30 @@ def move_links(programs: Programs, release: Sequence[str], remove: Sequence[str]
         programs.run("ip", "link", "delete", "dev", name)
 
 
+def bring(programs: Programs, record: Dict[str, Any], names: str) -> List[str]:
+    """Put the files in force that are there; answers with what failed. ``names``: what of the record ifupdown has to bring up."""
+    ups = [("ifup", "--force", name) for name in record.get(names, [])]
+    failed = []
+    for argv in ups if record.get("system") == "ifupdown" else [("netplan", "apply")]:
+        status, words = programs.run(*argv)
+        if status:
+            failed.append("{0} failed with status {1}: {2}".format(" ".join(argv).replace("--force ", ""), status, words[-600:]))
+            if names == "up_first":
+                break  # what lies on top would only fail as well, and all of it is taken back
+    return failed
+
+
 def apply(place: Place, programs: Programs) -> int:
     """Make the change. The timer that takes it back runs already."""
     record = load(place)
     if record is None:
         return 0
+    for name in record.get("down_first", []):
+        programs.run("ifdown", "--force", "--interfaces=" + os.path.join(place.directory, BEFORE), name)
     move_links(programs, record["release_first"], record["remove_first"])
-    status, words = programs.run("netplan", "apply")
-    if status:
-        return rollback(place, programs, "netplan apply failed with status {0}: {1}".format(status, words[-600:]), own_unit=True)
+    failed = bring(programs, record, "up_first")
+    if failed:
+        return rollback(place, programs, "; ".join(failed), own_unit=True)
     now = snapshot(programs)[0] if record.get("abandon") else {}
     for name, wanted in sorted(record.get("abandon", {}).items()):
         if name in now:
@@ -211,12 +228,12 @@ def rollback(place: Place, programs: Programs, reason: str, own_unit: bool = Fal
         if record is None or record.get("state") != "applying":
             return 0  # confirmed in the meantime
         tell(place, record, "rolling_back", reason=reason)
+        for name in record.get("down_back", []):
+            programs.run("ifdown", "--force", name)
         put_back_files(place, record)
         move_links(programs, record["release_back"], record["remove_back"])
-        failed = []
-        status, words = programs.run("netplan", "apply")
-        if status:
-            failed.append("netplan apply failed with status {0}: {1}".format(status, words[-600:]))
+        failed = bring(programs, record, "up_back")
+        if failed and record.get("system") != "ifupdown":
             programs.run("netplan", "generate")
             programs.run("systemctl", "restart", "systemd-networkd.service")
         missing = put_back_links(programs, record.get("links", {}), record.get("routes", {}))
@@ -232,7 +249,7 @@ def boot(place: Place, programs: Programs) -> int:
     if record is None:
         return 0
     put_back_files(place, record)
-    status, words = programs.run("netplan", "generate")
+    status, words = programs.run("netplan", "generate") if record.get("system") != "ifupdown" else (0, "")
     failed = ["netplan generate failed with status {0}: {1}".format(status, words[-600:])] if status else []
     tell(place, record, "rolled_back", reason="the host was rebooted before the change was confirmed", failed=failed, missing=[])
     forget(place)
