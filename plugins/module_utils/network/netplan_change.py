@@ -339,9 +339,9 @@ def _staying(together: Definitions, found: Found) -> Links:
 def _older(together: Definitions, ours: Set[str], found: Found) -> List[str]:
     """Images that were upgraded from older releases may still have ifupdown at work."""
     names = {link for name in ours for link in meant(together[name], found.links)} | {name for name in ours if together[name].virtual}
-    return ["{0} is configured by ifupdown too, in {1}. Two systems would set it up, each in its own way. Take it out there first; "
-            "or leave it to ifupdown, by dgxops.fleet.ifupdown_config.".format(
-        name, found.ifupdown[name]) for name in sorted(names) if name in found.ifupdown]
+    form = ("{0} is configured by ifupdown too, in {1}. Two systems would set it up, each in its own way. Take it out there first; or leave it to ifupdown, "
+            "by dgxops.fleet.ifupdown_config.")
+    return [form.format(name, found.ifupdown[name]) for name in sorted(names) if name in found.ifupdown]
 
 
 def _overruled(mine: Document, others: Sequence[Document]) -> List[str]:
