@@ -15,6 +15,9 @@ description:
   - A drive is B(refused) if it is mounted, used as swap, a member of another array, held by LVM, LUKS, ZFS, bcache or any program, holds the operating system,
     can only be read, is smaller than O(drive_size_min), or has partitions, a file system, or any other signature. The refusal names each such drive and
     says how to consent.
+  - An array with redundancy follows O(drives) and O(spares). Drives that are new in them fill free places, become spares, or make the array larger; a
+    member that is no longer in them is let go when another holds what it held, and one that failed at once. What has to wait until a rebuild has ended
+    is told by a warning, and done by a later run.
   - Consent is given per drive and per array in O(wipe), never for all at once. Nothing consents to taking a drive that is in use.
   - Installs C(mdadm) where it is missing.
 options:
@@ -30,6 +33,13 @@ options:
         one size and as many as the model of DGX is sold with."
     type: list
     elements: str
+  spares:
+    description:
+      - More drives, for an array with redundancy, onto which it is rebuilt when one fails. Named as those in O(drives).
+      - Which of all these drives is a spare at a time is not held against an array. After a failure, a former spare is in the place of the drive that failed.
+    type: list
+    elements: str
+    default: []
   level:
     description: The RAID level.
     type: str
@@ -88,6 +98,13 @@ EXAMPLES = r"""
     drives: [S3HCNX0K400001, S3HCNX0K400002]
     wipe: [nvme-SAMSUNG_MZQLB3T8HALS_S3HCNX0K400002]
 
+- name: A mirror with a spare
+  dgxops.fleet.md_array:
+    name: home
+    level: raid1
+    drives: [S3HCNX0K400001, S3HCNX0K400002]
+    spares: [S3HCNX0K400003]
+
 - name: Free the drives again
   dgxops.fleet.md_array:
     name: scratch
@@ -117,6 +134,11 @@ drives:
   type: list
   elements: str
   sample: [nvme-SAMSUNG_MZQLB3T8HALS_S3HCNX0K400001]
+spares:
+  description: The ids of the drives that were asked for as spares.
+  returned: success
+  type: list
+  elements: str
 chunk_bytes:
   description: The chunk of the array that runs; in check mode of the one that would be made.
   returned: success
@@ -156,6 +178,7 @@ from ..module_utils.storage.md_change import LEVELS, STATES, Wish, decide
 ARGUMENTS = {
     "name": {"type": "str", "required": True},
     "drives": {"type": "list", "elements": "str"},
+    "spares": {"type": "list", "elements": "str", "default": []},
     "level": {"type": "str", "choices": list(LEVELS), "default": "raid0"},
     "chunk_kib": {"type": "int", "default": 512},
     "drive_size_min": {"type": "str"},
@@ -193,6 +216,7 @@ def main() -> None:
             device=array.device if array is not None and there else "",
             uuid=change.uuid,
             drives=[drive.id or drive.serial for drive in found.drives],
+            spares=[drive.id or drive.serial for drive in found.spares],
             chunk_bytes=array.chunk_bytes if array is not None else wish.chunk_kib * 1024,
             steps=change.told,
             verdict=verdict.verdict if verdict else "",

@@ -25,6 +25,12 @@ options:
     type: list
     elements: str
     default: []
+  wear:
+    description:
+      - Whether to ask the drives how much was written to them and how worn they are, which TRIM keeps low (section 2.1.4).
+      - Needs C(nvme-cli) for NVMe drives and C(smartmontools) for others. A drive that does not tell is no error.
+    type: bool
+    default: false
   required:
     description: Whether the task fails unless all these arrays are V(healthy).
     type: bool
@@ -32,7 +38,7 @@ options:
   root:
     description:
       - The directory that C(sys), C(proc), C(run), C(etc) and C(dev) are read below.
-      - Another than V(/) is a recorded host. No program is asked then, and O(devices) cannot be examined.
+      - Another than V(/) is a recorded host. No program is asked then, and O(devices) cannot be examined, nor O(wear) told.
     type: path
     default: /
 attributes:
@@ -215,6 +221,14 @@ arrays:
           description: Whether it can discard blocks (TRIM); null if that is not known.
           returned: always
           type: bool
+        wear:
+          description:
+            - What its drive tells; null if it does not.
+            - C(written_bytes) is what hosts wrote over its life, C(used_percent) how much of that life is spent, C(spare_percent) what is left of its reserve,
+              and C(media_errors) what it could not read. Each is null if it is not told.
+          returned: O(wear) is true
+          type: dict
+          sample: {written_bytes: 9924790272000, used_percent: 3, spare_percent: 98, media_errors: 0}
     sync:
       description: What the array does with itself.
       returned: always
@@ -323,13 +337,16 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
 from ..module_utils.host.sysfs import Sysfs
+from ..module_utils.storage.blocks import whole_drive
 from ..module_utils.storage.md import HEALTHY, array_to_dict
 from ..module_utils.storage.md_query import asker, chosen, problems, query
 from ..module_utils.storage.md_sysfs import nobody, read_arrays
+from ..module_utils.storage.wear import read_wear
 
 ARGUMENTS = {
     "arrays": {"type": "list", "elements": "str"},
     "devices": {"type": "list", "elements": "str", "default": []},
+    "wear": {"type": "bool", "default": False},
     "required": {"type": "bool", "default": False},
     "root": {"type": "path", "default": "/"},
 }
@@ -339,13 +356,18 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     wanted, root = module.params["arrays"], module.params["root"]
     with errors_reported_by(module):
-        if root != "/" and module.params["devices"]:
-            raise FleetError("Devices cannot be examined on the recorded host {0}, since mdadm would look at this one. Leave devices out.".format(root))
+        for option, program in (("devices", "mdadm"), ("wear", "nvme")):
+            if root != "/" and module.params[option]:
+                raise FleetError("{0} cannot be asked for on the recorded host {1}, since {2} would look at this one. Leave {0} out.".format(
+                    option, root, program))
         sysfs, commands = Sysfs(root), Commands()
         present = read_arrays(sysfs, asker(commands) if root == "/" else nobody)
         arrays = present if wanted is None else chosen(present, wanted, sysfs)
-        devices = query(module.params["devices"], present, sysfs, commands)
         told = [array_to_dict(array) for array in arrays]
+        for member in [member for array in told for member in array["members"]] if module.params["wear"] else []:
+            wear = read_wear(whole_drive(sysfs, member["device"]), commands) if member["serial"] or member["drive"] else None
+            member["wear"] = wear.to_dict() if wear else None
+        devices = query(module.params["devices"], present, sysfs, commands)
         answer = {
             "arrays": told,
             "devices": [device.to_dict() for device in devices],

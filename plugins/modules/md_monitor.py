@@ -15,7 +15,10 @@ description:
   - What was found before the first change is remembered below C(/var/backups/dgxops). O(state=absent) gives it back.
 options:
   mail:
-    description: Who gets mail. Without this option what C(mdadm.conf) says stays. Mail needs a C(sendmail) on the host.
+    description:
+      - Who gets mail. Without this option what C(mdadm.conf) says stays.
+      - Mail is handed to C(/usr/sbin/sendmail) of the host, by which mdadm too sends its own; a mail server that takes mail for others (postfix, nullmailer,
+        msmtp-mta, dma) brings it. There is a warning while there is none. C(mdadm --monitor --scan --oneshot --test) sends a test for each array.
     type: str
   mail_from:
     description: The sender of that mail.
@@ -96,6 +99,7 @@ ARGUMENTS = {
 #: Seconds for a command: systemd and mdadm wait for drives and for other jobs, on a busy host for long.
 _TIME_LIMIT = 300.0
 _NAME = "md_monitor"
+_SENDMAIL = "usr/sbin/sendmail"
 
 
 def main() -> None:
@@ -119,8 +123,9 @@ def main() -> None:
             if not wish.present:
                 shutil.rmtree(host.path(HISTORY), ignore_errors=True)
             finish(_NAME, change, host)
-        if wish.present and wish.mail and wish.checker and not os.path.exists("/usr/sbin/sendmail"):
-            module.warn("Mail to {0} needs /usr/sbin/sendmail, which this host does not have. Install a mail server, or name a program.".format(wish.mail))
+        if wish.present and wish.mail and not os.access(host.path(_SENDMAIL), os.X_OK):
+            module.warn("Nobody gets mail: mail to {0} needs /usr/sbin/sendmail, which this host does not have. Install a mail server, such as nullmailer or "
+                        "postfix, or name a program.".format(wish.mail))
         module.exit_json(
             changed=bool(change),
             diff=[diff.to_dict() for diff in change.diffs],

@@ -35,6 +35,12 @@ def partitions(sysfs: Sysfs, name: str) -> List[str]:
     return [entry for entry in sysfs.entries(place) if entry.startswith(name) and sysfs.exists("{0}/{1}/partition".format(place, entry))]
 
 
+def whole_drive(sysfs: Sysfs, name: str) -> str:
+    """The drive that a device is a partition of, or the device itself."""
+    place = "sys/class/block/" + name
+    return sysfs.link(place).rstrip("/").split("/")[-2] if sysfs.exists(place + "/partition") else name
+
+
 def made_of(sysfs: Sysfs, name: str) -> Dict[str, str]:
     """A device with its partitions and all that is made of them (arrays, LVM, LUKS, bcache): the kernel's names, and who each is on."""
     found: Dict[str, str] = {}

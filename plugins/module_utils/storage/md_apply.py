@@ -19,6 +19,7 @@ from .data_drives import data_drives
 from .md import BROKEN, Array, judge
 from .md_change import Change, Found, Record, Wish
 from .md_conf import PATHS
+from .md_members import work
 from .md_query import asker
 from .md_sysfs import read_arrays
 from .packages import install
@@ -57,39 +58,46 @@ def read(wish: Wish, host: Host, model: str = "") -> Found:
     link = _link(wish, host)
     conf_path = next((path for path in PATHS if os.path.exists(host.path(path))), _usual_conf(host))
     wanted: List[Drive] = []
+    spares: List[Drive] = []
     contents: Dict[str, Contents] = {}
     adding = wish.state in ("present", "assembled")
     if adding:
-        wanted = _wanted(wish, host, drives, arrays, link, model)
-        if known and not _settled(wish, arrays, wanted):
-            contents = {drive.device: drives.contents(drive, host.commands) for drive in wanted}
+        wanted, spares = _wanted(wish, host, drives, arrays, link, model)
+        if known and not _settled(wish, arrays, wanted, spares):
+            contents = {drive.device: drives.contents(drive, host.commands) for drive in wanted + spares}
     elif known and not (wish.state == "restored" and record is None):
         contents = _members(drives, host)
     uses = _uses(arrays, host)
     carried = {array.device: tuple(signatures(host.commands, array.device)) for array in arrays if not adding and array.state not in ("inactive", "clear")}
     initramfs = os.path.exists(host.path(_HOOK)) and os.path.exists(host.path(_TOOL))
-    return Found(tuple(arrays), tuple(wanted), contents, uses, carried, read_text(host.path(conf_path)), conf_path, link, record, initramfs, known)
+    return Found(tuple(arrays), tuple(wanted), contents, uses, carried, read_text(host.path(conf_path)), conf_path, link, record, initramfs, known,
+                 tuple(spares))
 
 
-def _wanted(wish: Wish, host: Host, drives: Drives, arrays: Sequence[Array], link: str, model: str) -> List[Drive]:
+def _wanted(wish: Wish, host: Host, drives: Drives, arrays: Sequence[Array], link: str, model: str) -> Tuple[List[Drive], List[Drive]]:
+    """The drives and the spares that are meant."""
+    words = wish.drives + wish.spares
+    found = [drives.called(word) for word in words]
+    for position, drive in enumerate(found):
+        if drive in found[:position]:
+            raise FleetError("{3} names the same drive twice: {0} and {1} are /dev/{2}.".format(
+                words[found.index(drive)], words[position], drive.device, "drives" if position < len(wish.drives) else "spares"))
+    spares = found[len(wish.drives):]
     if wish.drives:
-        found = [drives.called(word) for word in wish.drives]
-        for position, drive in enumerate(found):
-            if drive in found[:position]:
-                raise FleetError("drives names the same drive twice: {0} and {1} are /dev/{2}.".format(
-                    wish.drives[found.index(drive)], wish.drives[position], drive.device))
-        return found
+        return found[:len(wish.drives)], spares
     kind: Platform = platform(model) if model else platform_of(read_dmi(host.sysfs).product)
     ours = [array for array in arrays if array.device == link or array.name.rpartition(":")[2] == wish.name]
-    return data_drives(drives, host.sysfs, kind, [member.device for array in ours for member in array.members])
+    every = data_drives(drives, host.sysfs, kind, [member.device for array in ours for member in array.members])
+    return [drive for drive in every if drive not in spares], spares
 
 
-def _settled(wish: Wish, arrays: Sequence[Array], wanted: Sequence[Drive]) -> bool:
+def _settled(wish: Wish, arrays: Sequence[Array], wanted: Sequence[Drive], spares: Sequence[Drive]) -> bool:
     """Whether an array of just these drives runs: then it does not matter what each of them carries."""
-    devices = {drive.device for drive in wanted}
+    devices = {drive.device for drive in list(wanted) + list(spares)}
     return any(
         {member.device for member in array.members} == devices and array.level == wish.level
-        and array.state not in ("inactive", "clear") and judge(array).verdict != BROKEN for array in arrays
+        and array.state not in ("inactive", "clear") and judge(array).verdict != BROKEN and not work(array, wanted, spares, bool(wish.drives)).added
+        for array in arrays
     )
 
 

@@ -14,7 +14,8 @@ from ..host.files import Diff
 from . import md_conf
 from .advice import size_bytes
 from .contents import Contents, Signature, Uses, refusal
-from .md import BROKEN, FAILED, GONE, WITHOUT_REDUNDANCY, Array, can_lose, judge
+from .md import BROKEN, FAILED, GONE, SPARE, WITHOUT_REDUNDANCY, Array, can_lose, judge
+from .md_members import Step, Work, steps_of, work
 from .md_text import Superblock
 
 STATES = ("present", "assembled", "stopped", "absent", "restored")
@@ -25,7 +26,7 @@ _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}\Z", re.ASCII)
 
 
 class Wish(NamedTuple):
-    """What a play asks for; checked. Without ``drives`` the data drives of the host are meant."""
+    """What a play asks for; checked. Without ``drives`` the data drives of the host are meant, less the spares."""
 
     name: str
     state: str
@@ -34,6 +35,7 @@ class Wish(NamedTuple):
     chunk_kib: int
     least_bytes: int
     wipe: Tuple[str, ...]
+    spares: Tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -51,9 +53,13 @@ class Wish(NamedTuple):
         drives = tuple(params["drives"] or ())
         if params["drives"] is not None and not drives:
             raise FleetError("drives is an empty list. Name the drives, or leave the option out to take the data drives of the host.")
-        if any(not word.strip() for word in drives + tuple(params["wipe"])):
-            raise FleetError("drives or wipe has an empty entry. An id, a path or a serial number is expected in each.")
-        return cls(name, params["state"], params["level"], drives, chunk, least, tuple(params["wipe"]))
+        spares = tuple(params.get("spares") or ())
+        if any(not word.strip() for word in drives + spares + tuple(params["wipe"])):
+            raise FleetError("drives, spares or wipe has an empty entry. An id, a path or a serial number is expected in each.")
+        if spares and params["level"] in WITHOUT_REDUNDANCY:
+            raise FleetError("spares are given for a {0}, which has no copy of anything from which a drive could be rebuilt onto one. Leave spares out, or "
+                             "choose a level with redundancy.".format(params["level"]))
+        return cls(name, params["state"], params["level"], drives, chunk, least, tuple(params["wipe"]), spares)
 
 
 class Record(NamedTuple):
@@ -73,7 +79,7 @@ class Record(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A host as it is. ``drives`` are the wanted ones; ``contents`` of these and, where an array is to be removed, of all others, by device.
+    """A host as it is. ``drives`` and ``spares`` are the wanted ones; ``contents`` of these and, where an array is to be removed, of all others, by device.
 
     ``link`` is the array that the wanted path leads to; ``uses`` and ``carried`` are those of the arrays, by device.
     """
@@ -89,13 +95,11 @@ class Found(NamedTuple):
     record: Optional[Record]
     initramfs: bool
     mdadm: bool = True
+    spares: Tuple[Drive, ...] = ()
 
-
-class Step(NamedTuple):
-    """A command, and what it is for."""
-
-    told: str
-    argv: Tuple[str, ...]
+    @property
+    def wanted(self) -> Tuple[Drive, ...]:
+        return self.drives + self.spares
 
 
 class Change(NamedTuple):
@@ -172,7 +176,7 @@ def _present(wish: Wish, found: Found, fresh: str) -> Change:
 
 
 def _concerned(array: Array, wish: Wish, found: Found) -> bool:
-    devices = {drive.device for drive in found.drives}
+    devices = {drive.device for drive in found.wanted}
     return bool(devices & {member.device for member in array.members}) or array.device == found.link or bool(
         found.record and array.uuid and array.uuid in (found.record.uuid, found.record.making)) or _bare(array.name) == wish.name
 
@@ -184,13 +188,14 @@ def _bare(name: str) -> str:
 
 def _running(wish: Wish, found: Found, array: Array, fresh: str) -> Change:
     there = {member.device for member in array.members if member.role not in (GONE, FAILED)}
-    wanted = {drive.device for drive in found.drives}
+    wanted = {drive.device for drive in found.wanted}
+    todo = work(array, found.drives, found.spares, bool(wish.drives))
     if array.is_container or "/" in array.metadata:
         raise FleetError("{0} is firmware RAID ({1}), which its own tools manage. It was not touched.".format(_told(array), array.metadata))
-    if found.uses[array.device].system and (there - wanted or found.uses[array.device].told):
+    if found.uses[array.device].system and (todo or found.uses[array.device].told):
         raise FleetError("{0} of {1} holds the operating system. It was not touched, and nothing consents to that. Name other drives, or another name.".format(
             _told(array), _list(there)))
-    if there - wanted or not _named(array, wish, found) and (there != wanted or array.level != wish.level):
+    if todo.unwanted or not _named(array, wish, found) and (there != wanted or array.level != wish.level):
         raise FleetError(
             "{0} is a {1} of {2}, but a {3} of {4} was asked for. It was not touched. Name just its members, choose other drives and another name, or "
             "remove it first (md_array with state: absent).".format(_told(array), array.level, _list(there), wish.level, _list(wanted)))
@@ -199,25 +204,42 @@ def _running(wish: Wish, found: Found, array: Array, fresh: str) -> Change:
         return _anew(wish, found, [array], fresh, "{0} is a {1}, but {2} was asked for.".format(_told(array), array.level or "new kind", wish.level))
     if verdict.verdict == BROKEN:
         return _anew(wish, found, [array], fresh, "{0} is broken: {1}".format(_told(array), verdict.reasons[0]))
-    added = [drive for drive in found.drives if drive.device not in there]
-    if added and array.level in WITHOUT_REDUNDANCY:
+    if todo.added and array.level in WITHOUT_REDUNDANCY:
         return _anew(wish, found, [array], fresh, (
             "{0} is made of {1} drives, and {2} more were asked for: {3}. A raid0 is not grown here: mdadm would move every block of it, for hours or days "
             "in which any drive that fails and most interruptions cost all data, while a cache fills again by itself. To grow it all the same: "
-            "mdadm --grow {4}.").format(_told(array), len(there), len(added), _list(drive.device for drive in added), wish.path))
-    steps = _naming(wish, found, array) if not added else []
-    if added:
-        _may_take(wish, found, added, [])
-        steps = _clear(wish, found, added) + _adding(array, added)
-    warnings = () if found.link == array.device or steps else (
-        "{0} is in use, so it goes on as /dev/{1}; it is {2} from the next boot on.".format(_told(array), array.device, wish.path),)
-    after = _lines(wish, array.uuid, found.drives)
-    now = "" if found.link == array.device else "/dev/" + array.device
-    before = _lines(wish, array.uuid, [drive for drive in found.drives if drive.device in there], now)
-    origin = found.record.origin if found.record else "found"
+            "mdadm --grow {4}.").format(_told(array), len(there), len(todo.added), _list(drive.device for drive in todo.added), wish.path))
+    _may_take(wish, found, todo.added, [])
+    steps = _clear(wish, found, todo.added) + steps_of(todo, "/dev/" + array.device) if todo else _naming(wish, found, array)
+    return _kept(wish, found, steps, array.uuid, array.metadata, _origin(found, array), _warnings(wish, found, array, todo, bool(steps)),
+                 *_before_and_after(wish, found, array, todo, bool(steps)))
+
+
+def _origin(found: Found, array: Array) -> str:
     if found.record and found.record.making == array.uuid:
-        origin = "made"
-    return _kept(wish, found, steps, array.uuid, array.metadata, origin, warnings, before, before if not steps else after)
+        return "made"
+    return found.record.origin if found.record else "found"
+
+
+def _warnings(wish: Wish, found: Found, array: Array, todo: Work, acts: bool) -> List[str]:
+    told = ["{0}: {1}".format(_told(array), todo.waits)] if todo.waits else []
+    failed = [member.label for member in array.members if member.role == FAILED and member.device not in todo.removed]
+    told += ["{0}: {1} has failed, and is still asked for. Put another drive in its place in drives.".format(_told(array), ", ".join(failed))] if failed else []
+    if found.link != array.device and not acts:
+        told.append("{0} is in use, so it goes on as /dev/{1}; it is {2} from the next boot on.".format(_told(array), array.device, wish.path))
+    return told
+
+
+def _before_and_after(wish: Wish, found: Found, array: Array, todo: Work, acts: bool) -> Tuple[str, str]:
+    """The array with its members, for the diff. Which of them is a spare is told where that changes."""
+    now = wish.path if found.link == array.device else "/dev/" + array.device
+    after = _lines(wish, array.uuid, found.drives, found.spares)
+    if not todo:
+        before = _lines(wish, array.uuid, found.drives, found.spares, now)
+        return before, after if acts else before
+    ids = dict([(member.device, member.drive or member.device) for member in array.members] + [(drive.device, _shown(drive)) for drive in found.wanted])
+    members = [("spare" if member.role == SPARE else "drive", ids[member.device]) for member in array.members if member.role not in (GONE, FAILED)]
+    return _shape(now, wish.level, array.uuid, members), after
 
 
 def _naming(wish: Wish, found: Found, array: Array) -> List[Step]:
@@ -227,23 +249,11 @@ def _naming(wish: Wish, found: Found, array: Array) -> List[Step]:
     return [_stop(array), _assemble(wish, array.uuid, [member.device for member in array.members if member.role not in (GONE, FAILED)], False)]
 
 
-def _adding(array: Array, added: Sequence[Drive]) -> List[Step]:
-    """Into the places that are free, and beyond those by making the array larger, which levels with redundancy survive being interrupted in."""
-    steps = [Step("add {0} to {1}".format(_list(drive.device for drive in added), array.device),
-                  ("mdadm", "--manage", "/dev/" + array.device, "--add") + tuple("/dev/" + drive.device for drive in added))]
-    more = len(added) - len(array.lost_slots)
-    if more > 0:
-        wanted = array.raid_disks + more
-        steps.append(Step("grow {0} to {1} drives".format(array.device, wanted),
-                          ("mdadm", "--grow", "/dev/" + array.device, "--raid-devices={0}".format(wanted))))
-    return steps
-
-
 def _from_drives(wish: Wish, found: Found, inactive: Sequence[Array], fresh: str) -> Change:
     """No array runs: what the drives' superblocks tell decides."""
     groups: Dict[str, List[str]] = {}
     blocks: Dict[str, Superblock] = {}
-    for drive in found.drives:
+    for drive in found.wanted:
         block = found.contents[drive.device].superblock
         if block is not None:
             groups.setdefault(block.uuid, []).append(drive.device)
@@ -257,7 +267,7 @@ def _from_drives(wish: Wish, found: Found, inactive: Sequence[Array], fresh: str
                                  _told(inactive[0]), _list(member.device for member in inactive[0].members)))
         return _create(wish, found, [], [], fresh, "")
     devices, block = groups[uuid], blocks[uuid]
-    lacking = block.raid_disks - len(devices)
+    lacking = block.raid_disks - sum(1 for device in devices if _role(found, device) != SPARE)
     told = "The array {0} (UUID {1})".format(block.name or "without a name", uuid)
     if lacking > 0 and found.record and found.record.making == uuid:  # its creation was cut short, so it never held anything
         return _create(wish, found, stops, inactive, fresh, uuid)
@@ -266,19 +276,23 @@ def _from_drives(wish: Wish, found: Found, inactive: Sequence[Array], fresh: str
     if lacking > can_lose(block.level, block.raid_disks):
         return _anew(wish, found, inactive, fresh, "{0} is made of {1} drives, but only {2} of them are among those asked for: {3}. Find what is missing; "
                      "a {4} has no copy of it.".format(told, block.raid_disks, len(devices), _list(devices), block.level), uuid)
-    others = [drive for drive in found.drives if drive.device not in devices]
-    if others and lacking < len(others):
+    others = [drive for drive in found.wanted if drive.device not in devices]
+    if others and block.level in WITHOUT_REDUNDANCY:
         return _anew(wish, found, inactive, fresh, "{0} is made of {1} drives, and {2} was asked for beside them.".format(
             told, block.raid_disks, _list(drive.device for drive in others)), uuid)
     _not_used(found, devices, inactive)
     steps = stops + [_assemble(wish, uuid, devices, lacking > 0)]
     if others:
         _may_take(wish, found, others, [])
-        steps += _clear(wish, found, others)
-        steps.append(Step("add {0}".format(_list(drive.device for drive in others)),
-                          ("mdadm", "--manage", wish.path, "--add") + tuple("/dev/" + drive.device for drive in others)))
+        more = len(found.drives) - block.raid_disks if lacking <= 0 else 0
+        steps += _clear(wish, found, others) + steps_of(Work(tuple(others), places=len(found.drives) if more > 0 else 0), wish.path)
     origin = found.record.origin if found.record and found.record.origin else "found"
-    return _kept(wish, found, steps, uuid, block.metadata or "1.2", origin, (), "", _lines(wish, uuid, found.drives))
+    return _kept(wish, found, steps, uuid, block.metadata or "1.2", origin, (), "", _lines(wish, uuid, found.drives, found.spares))
+
+
+def _role(found: Found, device: str) -> str:
+    block = found.contents[device].superblock
+    return block.role if block is not None else ""
 
 
 def _meant(wish: Wish, found: Found, groups: Mapping[str, Sequence[str]]) -> str:
@@ -286,7 +300,7 @@ def _meant(wish: Wish, found: Found, groups: Mapping[str, Sequence[str]]) -> str
     known = {found.record.uuid, found.record.making} if found.record else set()
     for uuid, devices in sorted(groups.items()):
         block = found.contents[devices[0]].superblock
-        if len(devices) == len(found.drives) or uuid in known or block is not None and _bare(block.name) == wish.name:
+        if len(devices) == len(found.wanted) or uuid in known or block is not None and _bare(block.name) == wish.name:
             return uuid
     return ""
 
@@ -306,18 +320,20 @@ def _create(wish: Wish, found: Found, stops: Sequence[Step], stopped: Sequence[A
     if wish.state == "assembled":
         raise FleetError("There is no array {0} to assemble on {1}. Ask for state: present to make one.".format(
             wish.name, _list(drive.device for drive in found.drives)))
-    _may_take(wish, found, found.drives, [own] if own else [], [array.device for array in stopped])
-    devices = tuple("/dev/" + drive.device for drive in found.drives)
+    _may_take(wish, found, found.wanted, [own] if own else [], [array.device for array in stopped])
+    devices = tuple("/dev/" + drive.device for drive in found.wanted)
     argv: Tuple[str, ...] = (
-        "mdadm", "--create", wish.path, "--run", "--metadata=1.2", "--level=" + wish.level, "--raid-devices={0}".format(len(devices)),
+        "mdadm", "--create", wish.path, "--run", "--metadata=1.2", "--level=" + wish.level, "--raid-devices={0}".format(len(found.drives)),
         "--name=" + wish.name, "--uuid=" + fresh)
+    argv += ("--spare-devices={0}".format(len(found.spares)),) if found.spares else ()
     argv += ("--chunk={0}".format(wish.chunk_kib),) if wish.level != "raid1" else ()
     argv += ("--bitmap=internal",) if wish.level not in WITHOUT_REDUNDANCY else ()
-    made = Step("make {0} as {1} of {2}".format(wish.path, wish.level, _list(drive.device for drive in found.drives)), argv + devices)
-    steps = list(stops) + _clear(wish, found, found.drives) + [made]
+    told = "make {0} as {1} of {2}".format(wish.path, wish.level, _list(drive.device for drive in found.drives))
+    told += " with the spare {0}".format(_list(drive.device for drive in found.spares)) if found.spares else ""
+    steps = list(stops) + _clear(wish, found, found.wanted) + [Step(told, argv + devices)]
     before = "array with UUID {0}, whose data is given up\n".format(own) if own and own in wish.wipe else ""
-    before += "".join("{0}: {1}\n".format(_shown(drive), _holds(found.contents[drive.device]) or "empty") for drive in found.drives)
-    return _kept(wish, found, steps, fresh, "1.2", "made", (), before, _lines(wish, "chosen when it is made", found.drives), fresh, own)
+    before += "".join("{0}: {1}\n".format(_shown(drive), _holds(found.contents[drive.device]) or "empty") for drive in found.wanted)
+    return _kept(wish, found, steps, fresh, "1.2", "made", (), before, _lines(wish, "chosen when it is made", found.drives, found.spares), fresh, own)
 
 
 def _may_take(wish: Wish, found: Found, drives: Sequence[Drive], own: Sequence[str], stopped: Sequence[str] = ()) -> None:
@@ -481,7 +497,12 @@ def _holds(contents: Contents) -> str:
     return " and ".join([one.told for one in contents.signatures] or list(contents.partitions))
 
 
-def _lines(wish: Wish, uuid: str, drives: Sequence[Drive], at: str = "") -> str:
+def _lines(wish: Wish, uuid: str, drives: Sequence[Drive], spares: Sequence[Drive] = (), at: str = "") -> str:
+    """An array as it shall be."""
+    return _shape(at or wish.path, wish.level, uuid, [("drive", _shown(drive)) for drive in drives] + [("spare", _shown(drive)) for drive in spares])
+
+
+def _shape(path: str, level: str, uuid: str, members: Sequence[Tuple[str, str]]) -> str:
     """An array in words, for the diff: with the ids of its drives, which last."""
-    return "".join("{0}\n".format(line) for line in [
-        "path: {0}".format(at or wish.path), "level: {0}".format(wish.level), "UUID: {0}".format(uuid)] + sorted("drive: " + _shown(drive) for drive in drives))
+    lines = ["path: " + path, "level: " + level, "UUID: " + uuid] + sorted("{0}: {1}".format(*one) for one in members)
+    return "".join(line + "\n" for line in lines)

@@ -110,7 +110,7 @@ def _mounted(wish: Wish, found: Found, fresh: str) -> Plan:
         there = None
     uuid = there.uuid if there else fresh
     text = found.state.files.get(FSTAB) or ""
-    wanted = State({FSTAB: with_entry(text, wish.path, wish.line(uuid))}, {TRIM_TIMER: Unit("enabled", True)} if wish.trim == "timer" else {})
+    wanted = State({FSTAB: with_entry(text, wish.path, wish.line(uuid))}, _timer(wish, found))
     kept: Dict[str, Any] = {"path": wish.path, "line": wish.line(uuid)}
     if "was" not in found.record:
         kept["was"] = {"mounted": found.own, "directory": found.below is not None or found.at is not None}
@@ -127,6 +127,14 @@ def _mounted(wish: Wish, found: Found, fresh: str) -> Plan:
         told.append("mount it anew with {0}".format(",".join(wish.mount_options)))
     warnings = ("{0} held {1} files on the drives of the system; they are hidden now.".format(wish.path, found.below),) if found.below and not found.own else ()
     return Plan(tuple(commands), tuple(mount), change, uuid, tuple(told), warnings, found.below is None and found.at is None)
+
+
+def _timer(wish: Wish, found: Found) -> Dict[str, Unit]:
+    """The timer that trims once a week; where it was enabled for this and is no longer asked for, it stands as before."""
+    if wish.trim == "timer":
+        return {TRIM_TIMER: Unit("enabled", True)}
+    before = found.record.get("units", {}).get(TRIM_TIMER)
+    return {TRIM_TIMER: Unit(*before)} if before and TRIM_TIMER in found.state.units else {}
 
 
 def _refuse_others(wish: Wish, found: Found) -> None:

@@ -125,31 +125,34 @@ def volumes(program):
         return {program: ("missing", "It does not tell of any volume: {0}".format(error))}
 
 
-def alert(options, what, verdict, reason):
-    """Tell the journal, and whoever is named; one that fails does not keep the others from being told."""
+def alert(options, what, verdict, reason, ways):
+    """Tell those who are to be told in these ways, ``program`` and ``mail``; the ways that failed. One that fails keeps no other from being tried."""
     text = "{0} is {1}. {2}".format(what, verdict, reason).strip()
     print("<{0}>{1}".format(5 if verdict == "healthy" else 3, text), file=sys.stderr)
     host = socket.gethostname()
-    calls = []
-    if options.program:
-        calls.append(([options.program, EVENTS[verdict], what] + ([reason] if reason else []), None))
-    if options.mail:
+    calls, failed = {}, []
+    if options.program and "program" in ways:
+        calls["program"] = [options.program, EVENTS[verdict], what] + ([reason] if reason else []), b""
+    if options.mail and "mail" in ways:
         mail = "From: {0}\nTo: {1}\nSubject: {2} event on {3}:{4}\n\n{5}\n".format(
             options.mail_from or "root", options.mail, EVENTS[verdict], what, host, text)
-        calls.append((["/usr/sbin/sendmail", "-t"], mail.encode()))
-    for argv, text_in in calls:
+        calls["mail"] = [options.sendmail, "-t"], mail.encode()
+    for way, (argv, text_in) in sorted(calls.items()):
         try:
-            subprocess.run(argv, input=text_in, stdin=None if text_in is not None else subprocess.DEVNULL, timeout=TIME_LIMIT, check=True)
+            subprocess.run(argv, input=text_in, timeout=TIME_LIMIT, check=True)
         except (OSError, subprocess.SubprocessError) as error:
-            print("<3>The alert could not be sent by {0}: {1}".format(argv[0], error), file=sys.stderr)
+            print("<3>The alert could not be sent by {0}, and will be tried again: {1}".format(argv[0], error), file=sys.stderr)
+            failed.append(way)
+    return failed
 
 
-def record(directory, found, before):
-    """Write down how all is now, in one step, and in the history what is different."""
+def record(directory, found, before, untold):
+    """Write down how all is now, in one step, and in the history what is different. ``untold`` is who has yet to hear of what."""
     os.makedirs(directory, exist_ok=True)
     now = int(time.time())
     status = {"checked": now, "healthy": all(verdict == "healthy" for verdict, _reason in found.values()),
-              "watched": {what: {"verdict": verdict, "reason": reason} for what, (verdict, reason) in sorted(found.items())}}
+              "watched": {what: {"verdict": verdict, "reason": reason} for what, (verdict, reason) in sorted(found.items())},
+              "untold": untold}
     different = {what: entry for what, entry in status["watched"].items() if before.get(what, {}).get("verdict") != entry["verdict"]}
     with open(os.path.join(directory, "status.json.part"), "w") as handle:
         json.dump(status, handle, indent=1, sort_keys=True)
@@ -161,26 +164,37 @@ def record(directory, found, before):
     return status["healthy"]
 
 
+def remembered(directory):
+    """How all was at the last look, and who has yet to hear of what."""
+    try:
+        status = json.loads(read(directory, "status.json") or "{}")
+        before = {what: {"verdict": entry["verdict"]} for what, entry in status.get("watched", {}).items()}
+        return before, {what: [str(way) for way in ways] for what, ways in status.get("untold", {}).items()}
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return {}, {}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--directory", default="/var/lib/dgxops/md-health", help="where status.json and history.jsonl are kept")
     parser.add_argument("--mail", default="", help="who gets mail, by sendmail")
     parser.add_argument("--mail-from", default="", help="its sender")
+    parser.add_argument("--sendmail", default="/usr/sbin/sendmail", help="the program that takes mail")
     parser.add_argument("--program", default="", help="a program to call: EVENT DEVICE [DETAIL]")
     parser.add_argument("--mount", action="append", default=[], help="a path where something has to be mounted")
     parser.add_argument("--storcli", default="", help="the path of StorCLI, to watch hardware RAID too")
     parser.add_argument("--root", default="/", help="the directory below which sys, proc, run and etc are")
     options = parser.parse_args()
-    try:
-        before = json.loads(read(options.directory, "status.json") or "{}").get("watched", {})
-    except (ValueError, AttributeError):
-        before = {}
+    before, untold = remembered(options.directory)
     found = look(options.root, options.mount)
     found.update(volumes(options.storcli) if options.storcli else {})
-    healthy = record(options.directory, found, before)
-    for what, (verdict, reason) in sorted(found.items()):
-        if before.get(what, {}).get("verdict", "healthy") != verdict:
-            alert(options, what, verdict, reason)
+    due = {what: ["mail", "program"] if before.get(what, {}).get("verdict", "healthy") != verdict else untold[what]
+           for what, (verdict, _reason) in sorted(found.items()) if before.get(what, {}).get("verdict", "healthy") != verdict or what in untold}
+    healthy = record(options.directory, found, before, due)  # first, so that an alert that is cut short is made up for
+    left = {what: alert(options, what, found[what][0], found[what][1], ways) for what, ways in sorted(due.items())}
+    if due:
+        record(options.directory, found, {what: {"verdict": verdict} for what, (verdict, _reason) in found.items()},
+               {what: ways for what, ways in left.items() if ways})
     return 0 if healthy else 1
 
 

@@ -8,6 +8,7 @@ import yaml
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.dgxops.fleet.plugins.filter.md_text import FilterModule
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Result
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.sysfs import Sysfs
 from ansible_collections.dgxops.fleet.plugins.modules import md_array_info
 from ansible_collections.dgxops.fleet.tests.unit.module_utils.storage.lab_md import host
@@ -48,6 +49,21 @@ def test_a_mistake_is_answered_in_words(pulled, options, why):
     assert answer["failed"] and why in answer["msg"]
 
 
+def test_the_wear_of_members_is_told_where_it_is_asked_for(tmp_path, monkeypatch):
+    there = host("healthy", tmp_path)
+    there.commands.answers["nvme", "smart-log", "/dev/nvme1n1", "--output-format=json"] = Result(0, '{"percent_used": 3, "data_units_written": "2"}', "")
+    for name in ("nvme0n1", "nvme2n1", "nvme6n1"):
+        there.commands.answers["nvme", "smart-log", "/dev/" + name, "--output-format=json"] = Result(1, "", "No such device")
+    monkeypatch.setattr(md_array_info, "Sysfs", lambda root: Sysfs(str(tmp_path)))
+    monkeypatch.setattr(md_array_info, "Commands", lambda: there.commands)
+    (array,) = run_module(md_array_info.main, {"arrays": ["md127"], "wear": True})["arrays"]
+    told = {member["device"]: member["wear"] for member in array["members"]}
+    assert told == {"nvme0n1": None, "nvme1n1": {"written_bytes": 1024000, "used_percent": 3, "spare_percent": None, "media_errors": None}, "nvme2n1": None,
+                    "nvme6n1": None}
+    described = yaml.safe_load(md_array_info.RETURN)["arrays"]["contains"]["members"]["contains"]
+    assert set(described) == set(array["members"][0])
+
+
 def test_devices_are_examined_on_a_running_host(tmp_path, monkeypatch):
     there = host("healthy", tmp_path)
     monkeypatch.setattr(md_array_info, "Sysfs", lambda root: Sysfs(str(tmp_path)))
@@ -68,7 +84,7 @@ def test_the_documentation_names_all_that_is_returned(pulled):
     assert set(described) == set(answer) - {"changed", "invocation", "warnings"}  # ansible-core 2.19 always adds the last
     array = described["arrays"]["contains"]
     assert set(array) == set(answer["arrays"][0])
-    assert set(array["members"]["contains"]) == set(answer["arrays"][0]["members"][0])
+    assert set(array["members"]["contains"]) == set(answer["arrays"][0]["members"][0]) | {"wear"}
     assert set(array["sync"]["contains"]) == set(answer["arrays"][0]["sync"])
     for name in ("file_system", "nfs_cache"):
         assert set(array[name]["sample"]) == set(answer["arrays"][0][name])

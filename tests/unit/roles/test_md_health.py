@@ -23,9 +23,15 @@ class Look:
         self.root.mkdir()
         self.on_call.write_text('#!/bin/sh\necho "$@" >>{0}\n'.format(self.calls))
         self.on_call.chmod(0o755)
+        self.sendmail = place / "sendmail"
+
+    def mail_server(self, script):
+        self.sendmail.write_text("#!/bin/sh\n" + script)
+        self.sendmail.chmod(0o755)
 
     def __call__(self, *options):
         argv = [sys.executable, str(PROGRAM), "--root", str(self.root), "--directory", str(self.directory), "--program", str(self.on_call)]
+        argv += ["--sendmail", str(self.sendmail)]
         done = subprocess.run(argv + list(options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=60)
         told = self.calls.read_text().splitlines() if self.calls.exists() else []
         return done.returncode, json.loads((self.directory / "status.json").read_text()), done.stderr.decode(), told
@@ -76,6 +82,24 @@ def test_a_program_that_fails_keeps_nobody_from_recording(look):
     look.on_call.write_text("#!/bin/sh\nexit 3\n")
     rc, status, said, _calls = look()
     assert rc == 1 and not status["healthy"] and "could not be sent" in said
+
+
+def test_mail_is_handed_to_sendmail_and_tried_again_until_it_is_taken(look, tmp_path):
+    host("pulled", look.root)
+    box = tmp_path / "box"
+    options = ("--mail", "ops@example.com", "--mail-from", "dgx01@example.com")
+    rc, status, said, calls = look(*options)  # there is no sendmail yet
+    assert rc == 1 and "will be tried again" in said and status["untold"] == {"/dev/md127": ["mail"]} and len(calls) == 1
+    look.mail_server("exit 75\n")
+    assert look(*options)[1]["untold"] == {"/dev/md127": ["mail"]}
+    look.mail_server('test "$1" = -t && cat >>{0}\n'.format(box))
+    for _time in range(2):
+        _rc, status, _said, calls = look(*options)
+        assert status["untold"] == {} and len(calls) == 1  # who was reached is not called again
+    head, _blank, body = box.read_text().partition("\n\n")
+    assert head.splitlines()[:2] == ["From: dgx01@example.com", "To: ops@example.com"] and "Subject: Broken event on /dev/md127:" in head
+    assert body.startswith("/dev/md127 is broken. Data is missing") and box.read_text().count("Subject:") == 1
+    assert len((look.directory / "history.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_host_without_arrays_is_healthy_and_a_damaged_status_is_written_anew(look):

@@ -86,6 +86,16 @@ def test_other_options_are_really_applied_to_the_mount():
     assert "/raid ext4 noatime 0 2" in plan.change.after.files[volume.FSTAB]
 
 
+def test_the_timer_that_trims_stands_as_before_once_it_is_no_longer_asked_for():
+    first = volume.plan(volume_wish(trim="timer"), volume_found([EXT4]), FRESH)
+    now = State({volume.FSTAB: first.change.after.files[volume.FSTAB]}, {volume.TRIM_TIMER: Unit("enabled", True)})
+    for wish in (volume_wish(), volume_wish(trim="none"), volume_wish(state="restored")):
+        host = volume_found([EXT4], "rw,relatime", record=first.change.record, state=now)
+        assert volume.plan(wish, host, FRESH).change.after.units == {volume.TRIM_TIMER: Unit("disabled", False)}
+    enabled_by_others = volume_found([EXT4], "rw,relatime,discard", fstab=FSTAB + LINE.format(UUID), state=now)
+    assert volume.TRIM_TIMER not in volume.plan(volume_wish(), enabled_by_others, FRESH).change.changed_units
+
+
 def test_files_that_the_mount_hides_are_told():
     assert "held 3 files" in volume.plan(volume_wish(), volume_found([EXT4], below=3), FRESH).warnings[0]
 
