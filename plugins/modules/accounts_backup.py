@@ -129,14 +129,14 @@ collisions:
 """
 
 import shutil
-from typing import Dict, List
+from typing import Dict, List, Sequence, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host import accounts_backup as backup
 from ..module_utils.host import backup_place
 from ..module_utils.host.accounts_host import Host, carry_out, plan, read
-from ..module_utils.host.backup_place import Mirror, Place
+from ..module_utils.host.backup_place import Batch, Mirror, Place
 from ..module_utils.host.backup_ssh import parse
 from ..module_utils.host.commands import SYSTEM_PATH, Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
@@ -169,12 +169,13 @@ def save(module: AnsibleModule, host: Host, place: Place) -> None:
     every = backup.mirrors_to(wanted, host)
     mirrors = every if module.params["homes"] else []
     place.refuse([mirror.home for mirror in every], [mirror.home for mirror in mirrors], module.params["same_disk"])
-    moved = count(module, place, mirrors, False)
+    ways = [(backup_place.to_copy(place, mirrors), backup_place.MIRROR)]
+    moved = backup_place.counted_without_rsync(place, mirrors, False) if dry and not has_rsync() else move(module, place, ways, True)
     backup_place.refuse_lack_of_room(moved, place.free(), place.shown)
     if not dry and before != wanted:
         place.write(wanted.to_text())
     if not dry and any(mirror.moved for mirror in moved):
-        moved = backup_place.move(place, backup_place.to_copy(place, mirrors), False, False, module.params["timeout"])
+        moved = move(module, place, ways, False)
     report(module, before != wanted, moved, [user.name for user in wanted.users], [], backup.diff_of(before, wanted, moved, place.shown))
 
 
@@ -186,12 +187,17 @@ def restore(module: AnsibleModule, host: Host, place: Place) -> None:
     wishes = backup.wishes_of(saved, read(host), module.params["users"])
     work = plan(wishes, {}, host)
     mirrors = backup.mirrors_from(place, wishes.users) if module.params["homes"] else []
-    moved = count(module, place, mirrors, True)
+    whole, others = backup.parted(mirrors, host)
+    ways = [(backup_place.from_copy(place, whole), backup_place.COMPLETE), (backup_place.from_copy(place, others), backup_place.KEEP)]
+    moved = backup_place.counted_without_rsync(place, mirrors, True) if dry and not has_rsync() else move(module, place, ways, True)
     backup_place.refuse_lack_of_room_here(moved, host)
     if not dry:
+        begun = backup.begun(host)
+        backup.begin(begun + [mirror.user for mirror in whole if mirror.user not in begun], host)
         carry_out(work, host)
-    if not dry and any(mirror.moved for mirror in moved):
-        moved = backup_place.move(place, backup_place.from_copy(place, mirrors), True, False, module.params["timeout"])
+        if any(mirror.moved for mirror in moved):
+            moved = move(module, place, ways, False)
+        backup.begin([name for name in begun if name not in [mirror.user for mirror in whole]], host)
     complete = module.params["homes"] and not module.params["users"]
     if complete and not dry and saved.machine != backup.machine_id(host):  # from now on the copy is this installation's, and may follow it
         place.write(saved._replace(machine=backup.machine_id(host)).to_text())
@@ -199,12 +205,9 @@ def restore(module: AnsibleModule, host: Host, place: Place) -> None:
     report(module, bool(work), moved, [user.name for user in wishes.users], list(work.change.new_users), shown)
 
 
-def count(module: AnsibleModule, place: Place, mirrors: List[Mirror], back: bool) -> List[Mirror]:
-    """What there is to copy, before anything is."""
-    if module.check_mode and not has_rsync():
-        return backup_place.counted_without_rsync(place, mirrors, back)
-    batches = (backup_place.from_copy if back else backup_place.to_copy)(place, mirrors)
-    return backup_place.move(place, batches, back, True, module.params["timeout"])
+def move(module: AnsibleModule, place: Place, ways: Sequence[Tuple[List[Batch], str]], dry: bool) -> List[Mirror]:
+    """Copy homes, or count what there is to copy."""
+    return [mirror for batches, how in ways for mirror in backup_place.move(place, batches, how, dry, module.params["timeout"])]
 
 
 def has_rsync() -> bool:

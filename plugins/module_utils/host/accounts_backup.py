@@ -14,10 +14,13 @@ from .accounts import Accounts, Group, GroupWish, Shadow, User, UserWish, Wishes
 from .accounts_host import Host
 from .backup_place import FILE, Mirror, Place
 from .errors import FleetError
-from .files import Diff, read_text
+from .files import BACKUPS, Diff, read_text, remove, write_atomic
 
 #: Users and groups of the system have lower numbers, and "nobody" and dynamic users higher ones (Debian Policy 9.2.2).
 FIRST, LAST = 1000, 59999
+
+#: Whose homes are on their way back.
+BEGUN = BACKUPS.lstrip("/") + "/local_accounts_homes.json"
 
 
 class Saved(NamedTuple):
@@ -127,6 +130,32 @@ def mirrors_from(place: Place, users: Sequence[UserWish]) -> List[Mirror]:
     """The homes to bring back: those of the copy whose users come back."""
     there = set(place.names())
     return [Mirror(user.name, os.path.normpath(str(user.home))) for user in users if user.name in there]
+
+
+def begun(host: Host) -> List[str]:
+    """The users whose homes a run that was cut short began to bring back."""
+    try:
+        told = json.loads(read_text(host.path(BEGUN)) or "[]")
+    except ValueError:
+        told = []
+    return [str(name) for name in told] if isinstance(told, list) else []
+
+
+def begin(users: Sequence[str], host: Host) -> None:
+    """Remember whose homes come back whole, before the first of them does."""
+    place = host.path(BEGUN)
+    if not users:
+        remove(place)
+    elif list(users) != begun(host):
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        write_atomic(place, json.dumps(list(users)) + "\n", 0o600)
+
+
+def parted(mirrors: Sequence[Mirror], host: Host) -> Tuple[List[Mirror], List[Mirror]]:
+    """Homes that come back whole, since nothing is there but what a run that was cut short brought; and those that were there before."""
+    ours = begun(host)
+    whole = [mirror for mirror in mirrors if mirror.user in ours or not os.path.exists(host.path(mirror.home))]
+    return whole, [mirror for mirror in mirrors if mirror not in whole]
 
 
 def diff_of(before: Optional[Saved], after: Saved, mirrors: Sequence[Mirror], path: str) -> List[Dict[str, str]]:

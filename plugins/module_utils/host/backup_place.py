@@ -19,6 +19,10 @@ from .files import read_text, write_atomic
 FILE = "accounts.json"
 
 _RSYNC = ("rsync", "--archive", "--hard-links", "--acls", "--xattrs", "--numeric-ids")
+#: How a target is brought to its source: what the source has not is removed; what the target has already stays as it is; or only what is newer there
+#: stays, since the rest is of a run that was cut short, whose files are to be linked with those that are missing.
+MIRROR, KEEP, COMPLETE = "--delete", "--ignore-existing", "--update"
+
 #: Some files vanished while they were read (rsync(1), exit values): people work in their homes.
 _VANISHED = 24
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
@@ -199,9 +203,9 @@ def from_copy(place: Place, mirrors: Iterable[Mirror]) -> List[Batch]:
     return batches + [Batch((mirror,), (homes + mirror.user + "/",), place.host.path(mirror.home) + "/") for mirror in others]
 
 
-def move(place: Place, batches: Sequence[Batch], keep: bool, dry: bool, timeout: float) -> List[Mirror]:
-    """Bring the targets to what the sources are; ``keep``: files that a target has stay as they are, and none is removed. ``dry``: only count."""
-    words = ["--out-format=%i %l %n"] + (["--ignore-existing"] if keep else ["--delete"]) + (["--dry-run"] if dry else [])
+def move(place: Place, batches: Sequence[Batch], how: str, dry: bool, timeout: float) -> List[Mirror]:
+    """Bring the targets to what the sources are, in one of the ways above. ``dry``: only count."""
+    words = ["--out-format=%i %l %n", how] + (["--dry-run"] if dry else [])
     moved: List[Mirror] = []
     for batch in batches:
         out = place.run(words + ["--"] + list(batch.sources) + [batch.target], timeout)

@@ -114,3 +114,17 @@ def test_only_root_reads_a_copy_and_the_diff_tells_no_secret(old):
 def test_a_damaged_copy_is_told(text):
     with pytest.raises(FleetError, match="accounts.json is damaged or no copy"):
         backup.Saved.from_text(text, "/backup/accounts.json")
+
+
+def test_homes_that_a_run_began_to_bring_back_are_completed_and_others_stay_as_they_are(old):
+    mirrors = [Mirror("bob", "/home/bob"), Mirror("dave", "/home/dave")]
+    assert backup.parted(mirrors, old) == (mirrors[1:], mirrors[:1])
+    backup.begin(["bob", "dave"], old)
+    assert backup.begun(old) == ["bob", "dave"] and backup.parted(mirrors, old) == (mirrors, [])
+    assert os.stat(old.path(backup.BEGUN)).st_mode & 0o777 == 0o600
+    backup.begin([], old)
+    assert backup.begun(old) == [] and not os.path.exists(old.path(backup.BEGUN))
+    for damaged in ("{", "3"):
+        with open(old.path(backup.BEGUN), "w") as handle:
+            handle.write(damaged)
+        assert backup.begun(old) == []

@@ -47,7 +47,7 @@ HOMES = [Mirror("alice", "/home/alice"), Mirror("bob", "/home/bob"), Mirror("car
 def test_homes_called_after_their_users_go_in_one_call_and_others_by_themselves(root):
     host = host_with(root, Result(0, SAID, ""))
     place = Place("/backup", host)
-    moved = backup_place.move(place, backup_place.to_copy(place, HOMES), keep=False, dry=False, timeout=5)
+    moved = backup_place.move(place, backup_place.to_copy(place, HOMES), backup_place.MIRROR, dry=False, timeout=5)
     first, second = host.commands.asked
     assert "--delete" in first and "--dry-run" not in first
     assert first[-3:] == (host.path("home/alice"), host.path("home/bob"), host.path("backup") + "/homes/")
@@ -58,7 +58,7 @@ def test_homes_called_after_their_users_go_in_one_call_and_others_by_themselves(
 def test_what_comes_back_does_no_harm_to_what_is_there(root):
     host = host_with(root, Result(0, "", ""))
     place = Place("/backup", host)
-    backup_place.move(place, backup_place.from_copy(place, HOMES), keep=True, dry=True, timeout=5)
+    backup_place.move(place, backup_place.from_copy(place, HOMES), backup_place.KEEP, dry=True, timeout=5)
     first, second = host.commands.asked
     assert "--ignore-existing" in first and "--dry-run" in first and "--delete" not in first
     assert first[-3:] == (host.path("backup") + "/homes/alice", host.path("backup") + "/homes/bob", host.path("home") + "/")
@@ -67,7 +67,7 @@ def test_what_comes_back_does_no_harm_to_what_is_there(root):
 
 def test_people_may_work_while_their_homes_are_read(root):
     place = Place("/backup", host_with(root, Result(24, SAID, "file has vanished: /home/alice/.x")))
-    assert backup_place.move(place, backup_place.to_copy(place, HOMES[:1]), False, False, 5)[0].moved == 5
+    assert backup_place.move(place, backup_place.to_copy(place, HOMES[:1]), backup_place.MIRROR, False, 5)[0].moved == 5
 
 
 @pytest.mark.parametrize(("said", "told"), [
@@ -77,7 +77,7 @@ def test_people_may_work_while_their_homes_are_read(root):
 def test_what_rsync_cannot_do_is_told(root, said, told):
     place = Place("/backup", host_with(root, Result(23, "", said)))
     with pytest.raises(FleetError, match=told):
-        backup_place.move(place, backup_place.to_copy(place, HOMES[:1]), False, False, 5)
+        backup_place.move(place, backup_place.to_copy(place, HOMES[:1]), backup_place.MIRROR, False, 5)
 
 
 def test_a_check_on_a_fresh_host_needs_no_rsync(root):
@@ -139,7 +139,7 @@ def test_another_host_keeps_owners_in_attributes_and_is_reached_by_its_own_key(r
     host, way = remote(root, Result(0, "f" * 32 + "\n" + DF, ""), Result(0, SAID, ""))
     with way as place:
         assert (place.shown, place.free()) == ("keeper@store:/srv/dgx01", 500 * 1024)
-        backup_place.move(place, backup_place.to_copy(place, HOMES[:2]), False, True, 5)
+        backup_place.move(place, backup_place.to_copy(place, HOMES[:2]), backup_place.MIRROR, True, 5)
         known = (root / "desk/known_hosts").read_text()
     asked = host.commands.asked[-1]
     shell = next(word for word in asked if word.startswith("--rsh="))
