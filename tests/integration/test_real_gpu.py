@@ -48,13 +48,13 @@ def root(tmp_path):
 def job(root, tmp_path):
     """The program that schedulers run before and after a job, with records of its own; nvidia-smi is where DGX OS has it."""
     program = tmp_path / "job.py"
-    shutil.copy(JOB, program)
+    program.write_text(JOB.read_text().replace('ROOT = "/"', "ROOT = {0!r}".format(root), 1))
     (tmp_path / "job.json").write_text(json.dumps({"records": "/records"}))
     (tmp_path / "run").mkdir()
 
     def run(act, gpus):
-        variables = {"DGXOPS_JOB_ROOT": root, "SLURM_JOB_ID": "17", "SLURM_JOB_USER": "alice", "SLURM_JOB_UID": "1000", "SLURM_JOB_GPUS": gpus}
-        return subprocess.run([sys.executable, str(program), act], env=dict(os.environ, **variables), stderr=subprocess.PIPE, check=False, text=True)
+        variables = {"SLURM_JOB_ID": "17", "SLURM_JOB_USER": "alice", "SLURM_JOB_UID": "1000", "SLURM_JOB_GPUS": gpus}
+        return subprocess.run([sys.executable, "-I", str(program), act], env=dict(os.environ, **variables), stderr=subprocess.PIPE, check=False, text=True)
 
     return run
 
