@@ -11,6 +11,8 @@ systemctl --quiet enable ssh.service systemd-networkd.service qemu-guest-agent.s
 # A role turns on what it wants; until then nothing of it runs.
 systemctl --quiet disable nfs-server.service libvirtd.service cachefilesd.service
 systemctl --quiet enable libvirtd.socket
+# At each shutdown it would start libvirtd to look for guests, which takes a minute under emulation.
+systemctl --quiet disable libvirt-guests.service
 # The clock jumps when a saved machine comes back. What would then wake up and disturb a test stays off.
 systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
   man-db.timer motd-news.timer systemd-networkd-wait-online.service
