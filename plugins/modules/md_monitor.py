@@ -116,6 +116,8 @@ def main() -> None:
             write_record(_NAME, host, change.record)
             if not wish.present and TIMER in found.units and not found.files.get(TIMER_FILE) == change.after.files.get(TIMER_FILE):
                 host.commands.output(("systemctl", "disable", "--now", TIMER))  # while there still is a file that says what it is
+                # A look that is under way would fail without what it looks at, and write its history anew.
+                host.commands.run(("systemctl", "stop", os.path.basename(SERVICE_FILE)))
                 host.commands.run(("systemctl", "reset-failed", os.path.basename(SERVICE_FILE)))
             change_files(change, host, MODES)
             change_units(change, host)
