@@ -8,7 +8,7 @@ from typing import Dict, Mapping, Optional, Tuple
 from . import apt
 from .commands import Commands
 from .errors import FleetError
-from .files import read_text, remove, write_atomic
+from .files import read_text, remove, remove_if_empty, write_atomic
 from .timesyncd import DROP_IN, OTHER_PACKAGES, OTHER_UNITS, PACKAGE, RECORD, SERVICE, Change, Found, State, Wish, Zone, parse_record
 from .units import Unit, bring, why_not
 from .units import read_units as units_of
@@ -87,7 +87,7 @@ def _change_packages(change: Change, host: Host) -> None:
 def _change_files(change: Change, host: Host) -> None:
     if change.after.drop_in is None:
         remove(host.path(DROP_IN))
-        _remove_if_empty(host.path(os.path.dirname(DROP_IN)))
+        remove_if_empty(host.path(os.path.dirname(DROP_IN)))
     elif change.after.drop_in != change.before.drop_in:
         write_atomic(host.path(DROP_IN), change.after.drop_in)
     zone = change.after.zone
@@ -129,10 +129,3 @@ def _write_record(host: Host, record: Mapping[str, object]) -> None:
     place = host.path(RECORD)
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
     write_atomic(place, json.dumps(record, sort_keys=True) + "\n", 0o600)
-
-
-def _remove_if_empty(directory: str) -> None:
-    try:
-        os.rmdir(directory)
-    except OSError:
-        pass  # others have files there, or there is none

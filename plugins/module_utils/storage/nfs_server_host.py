@@ -6,7 +6,7 @@ from typing import List, Optional
 
 from ..host.commands import Commands
 from ..host.errors import FleetError
-from ..host.files import keep_once, read_text, remove, write_atomic
+from ..host.files import keep_once, read_text, remove, remove_if_empty, write_atomic
 from ..host.sysfs import Sysfs
 from .nfs_server import CONF, DEFAULT, EXPORTS, RECORD, SERVICE, Change, Found, Record, State, Unit, Wish, not_in_force, parse_exports, parse_record
 from .nfsd import ETAB, Export, parse_etab
@@ -72,7 +72,7 @@ def carry_out(change: Change, wish: Wish, host: Host) -> None:
             raise FleetError("{0}. The files are as they were.".format(error.message.rstrip(".")))
     if not change.keep:
         for name in change.remove:
-            _remove_directory(name, host)
+            remove_if_empty(host.sysfs.path(name))
         remove(host.sysfs.path(RECORD))
 
 
@@ -152,10 +152,3 @@ def _write_record(record: Record, host: Host) -> None:
     if record.to_text() != host.text(RECORD):
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
         write_atomic(place, record.to_text(), 0o600)
-
-
-def _remove_directory(name: str, host: Host) -> None:
-    try:
-        os.rmdir(host.sysfs.path(name))
-    except OSError:
-        pass  # others have files there, or there is none

@@ -5,6 +5,7 @@ import os
 from typing import List, Optional, Tuple
 
 from ..host.errors import FleetError
+from ..host.files import remove_if_empty
 from .blocks import Place, made_of, mounts_of, numbers, read_places
 from .contents import Signature, signatures
 from .settings import State
@@ -89,10 +90,7 @@ def carry_out(wish: Wish, plan: Plan, host: Host) -> None:
     if plan.change.changed_units:
         change_units(plan.change, host)
     if plan.remove_directory:
-        try:
-            os.rmdir(host.path(wish.path.lstrip("/")))
-        except OSError:
-            pass  # somebody has put files there, or it is gone
+        remove_if_empty(host.path(wish.path.lstrip("/")))
     finish(name, plan.change, host)
 
 

@@ -41,7 +41,7 @@ def host_with(root, *answers):
     return Host(Programs(*answers), str(root))
 
 
-HOMES = [Mirror("alice", "/home/alice"), Mirror("bob", "/home/bob"), Mirror("carol", "/raid/work/c")]
+HOMES = [Mirror("alice", "/home/alice"), Mirror("bob", "/home/bob"), Mirror("carol", "/raid/projects/c")]
 
 
 def test_homes_called_after_their_users_go_in_one_call_and_others_by_themselves(root):
@@ -51,7 +51,7 @@ def test_homes_called_after_their_users_go_in_one_call_and_others_by_themselves(
     first, second = host.commands.asked
     assert "--delete" in first and "--dry-run" not in first
     assert first[-3:] == (host.path("home/alice"), host.path("home/bob"), host.path("backup") + "/homes/")
-    assert second[-2:] == (host.path("raid/work/c") + "/", host.path("backup") + "/homes/carol/")
+    assert second[-2:] == (host.path("raid/projects/c") + "/", host.path("backup") + "/homes/carol/")
     assert moved[:2] == [Mirror("alice", "/home/alice", 3, 5000), Mirror("bob", "/home/bob", 2, 0)]
 
 
@@ -62,7 +62,7 @@ def test_what_comes_back_does_no_harm_to_what_is_there(root):
     first, second = host.commands.asked
     assert "--ignore-existing" in first and "--dry-run" in first and "--delete" not in first
     assert first[-3:] == (host.path("backup") + "/homes/alice", host.path("backup") + "/homes/bob", host.path("home") + "/")
-    assert second[-2:] == (host.path("backup") + "/homes/carol/", host.path("raid/work/c") + "/")
+    assert second[-2:] == (host.path("backup") + "/homes/carol/", host.path("raid/projects/c") + "/")
 
 
 def test_people_may_work_while_their_homes_are_read(root):
