@@ -15,7 +15,7 @@ from . import ifupdown_change
 from .ifupdown import MAIN, names_in, sources
 from .ifupdown_change import Change, Found, Kept, Wish, flat
 from .netplan import Definitions
-from .netplan_host import LINKS, Host, read_files, remember_links
+from .netplan_host import LINKS, Host, read_files, refuse_links, remember_links
 from .netplan_links import read_links
 from .netplan_pending import Record, settle, stage, waiting
 from .netplan_rollback import BEFORE, forget, sync
@@ -104,9 +104,7 @@ def carry_out(change: Change, wish: Wish, found: Found, host: Host) -> Optional[
     waiting(host.place, host.commands)  # while we were thinking, another run may have begun to apply
     if not change:
         return settle(host.place)
-    for path in change.files:
-        if os.path.islink(host.path(path)):
-            raise FleetError("{0} is a symbolic link, which is not handled here. Nothing was changed. Replace it by a file.".format(path))
+    refuse_links(change.files, host)
     place, kept = host.place, host.path(_kept_path(wish))
     links = os.path.join(os.path.dirname(kept), LINKS)
     if not os.path.isdir(os.path.dirname(place.directory)):

@@ -7,7 +7,7 @@ import re
 import shutil
 import stat
 import tempfile
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
 from ..host.commands import Commands
 from ..host.errors import FleetError
@@ -165,6 +165,13 @@ def check_ports(change: Change, wish: Wish, found: Found, commands: Commands) ->
             "; ".join(unfit)))
 
 
+def refuse_links(files: Iterable[str], host: Host) -> None:
+    """Raise :class:`FleetError` for a file that is a link: what it leads to may belong to another."""
+    for path in files:
+        if os.path.islink(host.path(path)):
+            raise FleetError("{0} is a symbolic link, which is not handled here. Nothing was changed. Replace it by a file.".format(path))
+
+
 def carry_out(change: Change, wish: Wish, found: Found, host: Host) -> Optional[Record]:
     """Write the files, with the way back laid out on the disk before the first of them. Answers with what waits to be applied, if anything does.
 
@@ -173,9 +180,7 @@ def carry_out(change: Change, wish: Wish, found: Found, host: Host) -> Optional[
     waiting(host.place, host.commands)  # while we were thinking, another run may have begun to apply
     if not change:
         return settle(host.place)
-    for path in change.files:
-        if os.path.islink(host.path(path)):
-            raise FleetError("{0} is a symbolic link, which is not handled here. Nothing was changed. Replace it by a file.".format(path))
+    refuse_links(change.files, host)
     folder = host.path(os.path.join(KEPT, wish.file))
     before = merged(in_force(found.documents))
     obsolete = [os.path.join(folder, name) for name in change.back + (() if wish.present else (LINKS,))]
