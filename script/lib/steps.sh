@@ -130,8 +130,17 @@ reason() {
 log_name() { printf '%s\n' "${1//[^a-zA-Z0-9._]/-}"; }
 log_of() { printf '%s\n' "$LOGS/$(log_name "$1").log"; }
 
+# The end of the log and, before it, the last task that failed with what it said: after it come the lines of a scenario that is taken down.
 show_log() {
-  tail -n 40 "$(log_of "$1")" | sed 's/^/        | /'
+  {
+    head -n -40 "$(log_of "$1")" | awk '
+      /^TASK / {task = $0; text = ""}
+      /^(\[ERROR\]|fatal|failed): / && !text {lines = 40; text = task}
+      lines > 0 && text {text = text "\n" substr($0, 1, 1500); lines--}
+      text {last = text}
+      END {if (last) print last "\n[...]"}'
+    tail -n 40 "$(log_of "$1")"
+  } | sed 's/^/        | /'
   say "        the whole log: $(log_of "$1")"
 }
 
