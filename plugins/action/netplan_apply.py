@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
             return dict(result, failed=True, msg="timeout is {0}. A number of seconds from {1} to {2} is expected.".format(timeout, LEAST, GREATEST))
         self._change = time.strftime("%Y%m%d%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
         self._home = self._addresses()
-        self._seen: List[str] = []
+        self._seen: Dict[str, str] = {}
         answer = self._on_host("look")
         if answer.get("failed") or answer.get("state") == "nothing" or self._task.check_mode:
             return dict(result, **_told(answer))
@@ -75,7 +75,7 @@ class ActionModule(ActionBase):
         try:
             return self._on_host("start", timeout=timeout)
         except AnsibleConnectionFailure as error:
-            self._note("at the start: {0}".format(error))
+            self._note("at the start", str(error))
             return {"state": "started"}
 
     def _come_back(self, address: Optional[str], reach: List[str], begun: float, timeout: int) -> Dict[str, Any]:
@@ -92,15 +92,15 @@ class ActionModule(ActionBase):
                         self._go_to(place)
                         answer = self._on_host("confirm", reach=reach)
                 except FAILURES as error:
-                    self._note("{0}: {1}".format(place or self._home_name(), error))
+                    self._note(place or self._home_name(), str(error))
                     continue
                 if answer.get("failed") or answer.get("unreachable"):
-                    self._note("{0}: {1}".format(place or self._home_name(), answer.get("msg") or answer.get("module_stderr") or "no answer"))
+                    self._note(place or self._home_name(), str(answer.get("msg") or answer.get("module_stderr") or "no answer"))
                     continue
                 if answer.get("state") in ("confirmed", "rolled_back") or (answer.get("state") == "unknown" and over):
                     return answer
                 if answer.get("reason"):
-                    self._note(str(answer["reason"]))
+                    self._note(place or self._home_name(), str(answer["reason"]))
             time.sleep(1)
         return {"state": "unreachable", "reason": ""}
 
@@ -143,14 +143,13 @@ class ActionModule(ActionBase):
     def _home_name(self) -> str:
         return str(self._home.get("host") or self._home.get("remote_addr") or self._play_context.remote_addr)
 
-    def _note(self, text: str) -> None:
-        text = " ".join(text.split())[:400]
-        display.vvv("netplan_apply: {0}".format(text))
-        if text not in self._seen:
-            self._seen.append(text)
+    def _note(self, where: str, text: str) -> None:
+        """What was seen last at each address. Of many attempts that fail, each in words of its own, none must push out what was seen elsewhere."""
+        self._seen[where] = " ".join(text.split())[:400]
+        display.vvv("netplan_apply: {0}: {1}".format(where, self._seen[where]))
 
     def _why(self, last: Dict[str, Any], address: Optional[str], timeout: int) -> str:
-        seen = " Before that: {0}".format(" | ".join(self._seen[-3:])) if self._seen else ""
+        seen = " Before that: {0}".format(" | ".join("{0}: {1}".format(*seen) for seen in self._seen.items())) if self._seen else ""
         state = last.get("state")
         if state == "rolled_back":
             left = "".join(" {0}.".format(step) for step in last.get("failed_steps") or [])

@@ -120,6 +120,19 @@ def test_the_old_address_does_not_confirm_a_change_that_promised_another(clock):
     assert "confirm" not in [step for _place, step, _made in action.asked]
 
 
+def test_what_was_seen_at_the_new_address_is_told_however_much_goes_wrong_at_the_old_one(clock):
+    def script(place, step, self):
+        if step in ("look", "start"):
+            return {"state": "started"}
+        if step == "outcome":
+            return {"state": "rolled_back", "reason": "the change was not confirmed within 45 s"} if clock[0] > 1080 else lost(clock)
+        clock[0] += 5
+        return AnsibleConnectionFailure("no way there" if place == "new" else "port {0} closed the connection".format(clock[0]))
+
+    result = Action(script, address="new", timeout=45).run(None, {})
+    assert result["state"] == "rolled_back" and "new: no way there" in result["msg"] and result["msg"].count("old: ") == 1
+
+
 def test_the_reason_of_the_host_is_told_with_what_did_not_come_back(clock):
     def script(place, step, self):
         if step in ("look", "start"):
