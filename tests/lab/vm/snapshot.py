@@ -69,18 +69,25 @@ def restore(snapshot: Snapshot, image: Image, platform: Platform, directory: Pat
             monitor.execute("cont")
         plug_in(machine, list(range(platform.data.total)))
         machine.access.wait(60)
-        machine.access.run(_WELCOME.format(now=f"{time.time():.0f}", drives=platform.data.total), timeout=60)
+        machine.access.run(_WELCOME.format(now=f"{time.time():.0f}", drives=platform.data.total), timeout=120)
     return machine
 
 
 #: The saved machine believes it is still the moment it was saved; its new drives take a moment to appear.
 _WELCOME = """
 date --set=@{now} >/dev/null
-for _ in $(seq 100); do
-  [ "$(ls -d /sys/block/nvme* /sys/block/sd* 2>/dev/null | wc -l)" -lt {drives} ] || break
+found=0
+for _ in $(seq 300); do
+  found=$(ls -d /sys/block/nvme* /sys/block/sd* 2>/dev/null | wc -l)
+  [ "$found" -lt {drives} ] || break
   sleep 0.2
 done
 udevadm settle
+if [ "$found" -lt {drives} ]; then
+  dmesg | tail -n 30 >&2
+  echo "Of {drives} data drives that were plugged in, $found appeared." >&2
+  exit 1
+fi
 """
 
 
