@@ -134,10 +134,9 @@ log_of() { printf '%s\n' "$LOGS/$(log_name "$1").log"; }
 show_log() {
   {
     head -n -40 "$(log_of "$1")" | awk '
-      /^TASK / {task = $0; text = ""}
-      /^(\[ERROR\]|fatal|failed): / && !text {lines = 40; text = task}
-      lines > 0 && text {text = text "\n" substr($0, 1, 1500); lines--}
-      text {last = text}
+      /^TASK / {task = $0; lines = 0}
+      /^(\[ERROR\]|fatal|failed): / && !lines {lines = 40; last = task}
+      lines > 0 {last = last "\n" substr($0, 1, 1500); lines--}
       END {if (last) print last "\n[...]"}'
     tail -n 40 "$(log_of "$1")"
   } | sed 's/^/        | /'
