@@ -10,8 +10,8 @@ version_added: 0.1.0
 description:
   - Exports directories by a file of their own, C(/etc/exports.d/dgxops.exports), sees to it that the server is enabled and runs with as many threads as
     asked for, and verifies that all exports are in force with their options.
-  - A server that runs is not restarted; exports and threads change while clients go on.
-  - The number of threads is kept in C(/etc/nfs.conf.d), and on systems before nfs-utils 2.5 (Ubuntu 18.04, 20.04) in C(/etc/default/nfs-kernel-server).
+  - A server that runs is not restarted; exports, threads and a listener for RDMA change while clients go on.
+  - The number of threads and the listener are kept in C(/etc/nfs.conf.d), and on systems before nfs-utils 2.5 (Ubuntu 18.04, 20.04) in C(/etc/default/nfs-kernel-server).
   - What was found before the first change is remembered below C(/var/backups/dgxops). O(state=absent) gives it back. Clients that have one of these exports
     mounted lose it then.
 author:
@@ -58,6 +58,13 @@ options:
     description:
       - How many threads serve requests. Without this option their number is left alone.
       - M(dgxops.fleet.nfsd_info) tells whether they are enough.
+    type: int
+  rdma_port:
+    description:
+      - The port on which it takes requests over RDMA (InfiniBand or RoCE) beside TCP, V(20049) by convention, for clients that mount with C(proto=rdma).
+        Without this option nothing is asked about RDMA.
+      - Needs nfs-utils 2.5. The kernel can give up a listener only with all threads. One that is named no more stays until the server is started again, which
+        is told; O(state=absent) restarts a server that ran before.
     type: int
   allow_async:
     description: Whether an export may be V(async), with which data that clients think safe is lost when the server goes down.
@@ -111,6 +118,12 @@ threads:
   returned: success
   type: int
   sample: 64
+rdma_ports:
+  description: On which ports it takes requests over RDMA.
+  returned: success
+  type: list
+  elements: int
+  sample: [20049]
 enabled:
   description: Whether the server starts at boot.
   returned: success
@@ -148,6 +161,7 @@ ARGUMENTS = {
     },
     "options": {"type": "list", "elements": "str", "default": ["rw", "sync", "root_squash"]},
     "threads": {"type": "int"},
+    "rdma_port": {"type": "int"},
     "allow_async": {"type": "bool", "default": False},
     "when_missing": {"type": "str", "choices": ["fail", "tell"], "default": "fail"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -170,11 +184,14 @@ def main() -> None:
         elif not module.check_mode:
             carry_out(change, wish, host)
             now = read(wish, host).state
+        for port in change.left:
+            module.warn("Requests over RDMA are taken on port {0} until nfs-server.service is started again.".format(port))
         module.exit_json(
             changed=bool(change),
             diff=[diff.to_dict() for diff in change.diffs],
             missing=missing,
             threads=now.threads,
+            rdma_ports=list(now.rdma),
             enabled=now.unit is not None and now.unit.enabled,
             running=now.unit is not None and now.unit.active,
             exports=[{"path": export.path, "client": export.client, "options": list(export.options)} for export in wish.exports],

@@ -80,6 +80,12 @@ versions:
   type: list
   elements: str
   sample: ["3", "4", "4.1", "4.2"]
+listeners:
+  description: The protocols and ports on which it takes requests.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{protocol: rdma, port: 20049}, {protocol: tcp, port: 2049}]
 max_block_size:
   description: The most bytes of one read or write; null if it does not run.
   returned: always

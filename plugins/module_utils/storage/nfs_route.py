@@ -18,7 +18,8 @@ from ..host.sysfs import Sysfs
 _HEADERS = {4: 28, 6: 48}
 #: What is usual: jumbo frames, IPoIB with 4 KiB and 2 KiB, Ethernet, tunnels, the least of IPv6.
 _USUAL = (65520, 9000, 4092, 2044, 1500, 1450, 1400, 1280)
-_SECONDS = 2
+_SECONDS = 1
+_ATTEMPTS = 2
 #: An IPv4 packet holds no more than this.
 _LARGEST = 65535
 
@@ -49,13 +50,21 @@ def find_route(server: str, address: str, sysfs: Sysfs, commands: Commands, prob
     entry = _ask(address, commands)
     interface = str(entry.get("dev") or "")
     if not interface:
-        return Route(server, address, "", None, "", None, "There is no route to {0} ({1}).".format(server, address))
+        return Route(server, address, "", None, "", None, "There is no route to {0}.".format(_named(server, address)))
     mtu = _mtu(entry, interface, sysfs)
     if interface == "lo" or mtu is None:
         return Route(server, address, interface, mtu, "", None, "")
-    carries = _carries(address, mtu, commands) if probe else None
-    route = Route(server, address, interface, mtu, str(entry.get("gateway") or ""), carries, "")
+    route = Route(server, address, interface, mtu, str(entry.get("gateway") or ""), None, "")
+    try:
+        route = route._replace(carries=_carries(address, mtu, commands) if probe else None)
+    except FleetError as error:
+        return route._replace(problem="It is not known whether frames of {0} bytes arrive at {1} by {2}. {3}".format(
+            mtu, _named(server, address), interface, error.message))
     return route._replace(problem=_problem(route, probe, least))
+
+
+def _named(server: str, address: str) -> str:
+    return server if server == address else "{0} ({1})".format(server, address)
 
 
 def resolve(server: str) -> str:
@@ -93,7 +102,7 @@ def _mtu(entry: Any, interface: str, sysfs: Sysfs) -> Optional[int]:
 
 
 def _carries(address: str, mtu: int, commands: Commands) -> Optional[int]:
-    """The largest of the usual sizes that arrives; None if nothing comes back even of small ones."""
+    """The largest of the usual sizes that arrives; None if nothing comes back even of small ones. Raises :class:`FleetError` if ping cannot be run."""
     sizes: List[int] = [min(mtu, _LARGEST)] + [size for size in _USUAL if size < mtu]
     if _arrives(address, sizes[0], commands):
         return sizes[0]
@@ -105,15 +114,13 @@ def _carries(address: str, mtu: int, commands: Commands) -> Optional[int]:
 def _arrives(address: str, size: int, commands: Commands) -> bool:
     version = 6 if ":" in address else 4
     words: Sequence[str] = ("ping", "-n", "-q", "-c", "1", "-W", str(_SECONDS), "-M", "do", "-s", str(size - _HEADERS[version]), address)
-    try:
-        return commands.run(words, _SECONDS * 5).rc == 0
-    except FleetError:
-        return False
+    # One packet that is lost for another reason says nothing of its size.
+    return any(commands.run(words, _SECONDS * 5).rc == 0 for _attempt in range(_ATTEMPTS))
 
 
 def _problem(route: Route, probe: bool, least: Optional[int]) -> str:
     """Why this way is too narrow; empty if it is not."""
-    way = "{0} ({1}) by {2}".format(route.server, route.address, route.interface)
+    way = "{0} by {1}".format(_named(route.server, route.address), route.interface)
     if least is not None and route.mtu is not None and route.mtu < least:
         return "The way to {0} has an MTU of {1}, but {2} is expected. Set it on the interface, and on the switches and the server too.".format(
             way, route.mtu, least)

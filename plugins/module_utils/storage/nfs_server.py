@@ -22,6 +22,7 @@ DEFAULT = "etc/default/nfs-kernel-server"
 RECORD = BACKUPS.lstrip("/") + "/nfs_server.json"
 HEADER = "# Written by dgxops.fleet.nfs_server, which owns this file. See {0}.\n"
 
+_RDMA_PORT = re.compile(r"^rdma-port=([0-9]{1,5})$", re.MULTILINE)
 _COUNT = re.compile(r"^RPCNFSDCOUNT=.*$", re.MULTILINE)
 _HOST = re.compile(r"^[A-Za-z0-9*?@_.:/\[\]%-]+\Z")
 _OPTION = re.compile(r"^[a-z][a-z0-9_]*(=[A-Za-z0-9_./:@%+-]+)?\Z")
@@ -31,6 +32,7 @@ _PAIRS = (
     ("subtree_check", "no_subtree_check"), ("wdelay", "no_wdelay"), ("hide", "nohide"), ("crossmnt", "nocrossmnt"),
 )
 _MOST_THREADS = 4096
+_MOST_PORTS = 65535
 
 
 class Unit(NamedTuple):
@@ -41,17 +43,18 @@ class Unit(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What a play asks for; checked. ``threads`` is None if their number is left alone."""
+    """What a play asks for; checked. ``threads`` is None if their number is left alone, ``rdma`` if nothing is asked about RDMA, else its port."""
 
     present: bool
     exports: Tuple[Export, ...]
     threads: Optional[int]
+    rdma: Optional[int]
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "Wish":
         """Read the module's options; raises :class:`FleetError` for what exports(5) cannot carry, or must not without consent."""
         if params["state"] == "absent":
-            return cls(False, (), None)
+            return cls(False, (), None, None)
         exports: List[Export] = []
         for entry in params["exports"] or []:
             exports += _exports(entry, params["options"] or [], params["allow_async"])
@@ -62,16 +65,21 @@ class Wish(NamedTuple):
         threads = params["threads"]
         if threads is not None and not 1 <= threads <= _MOST_THREADS:
             raise FleetError("threads is {0}, but a number from 1 to {1} is expected.".format(threads, _MOST_THREADS))
-        return cls(True, tuple(exports), threads)
+        rdma = params["rdma_port"]
+        if rdma is not None and not 1 <= rdma <= _MOST_PORTS:
+            raise FleetError("rdma_port is {0}, but a port from 1 to {1} is expected; clients try 20049.".format(rdma, _MOST_PORTS))
+        return cls(True, tuple(exports), threads, rdma)
 
 
 class State(NamedTuple):
-    """All that is managed. ``threads`` are those that run, 0 if none do; ``unit`` is None if the server is not installed."""
+    """All that is managed. ``threads`` are those that run, 0 if none do; ``rdma`` are the ports on which requests are taken over RDMA; ``unit`` is None if the
+    server is not installed."""
 
     exports: Optional[str]
     conf: Optional[str]
     default: Optional[str]
     threads: int
+    rdma: Tuple[int, ...]
     unit: Optional[Unit]
 
 
@@ -82,11 +90,13 @@ class Record(NamedTuple):
     installed: bool
     threads: Optional[int]
     count_line: Optional[str]
+    rdma: Optional[Tuple[int, ...]]
     directories: Tuple[str, ...]
 
     def to_text(self) -> str:
         values = self._asdict()
         values["unit"] = None if self.unit is None else list(self.unit)
+        values["rdma"] = None if self.rdma is None else list(self.rdma)
         values["directories"] = list(self.directories)
         return json.dumps(values, sort_keys=True) + "\n"
 
@@ -116,6 +126,12 @@ class Change(NamedTuple):
 
     def __bool__(self) -> bool:
         return self.before != self.after or self.export
+
+    @property
+    def left(self) -> Tuple[int, ...]:
+        """Ports for RDMA that nothing asks for any more. The kernel can give up one only with all threads, so they stay until the server is started again."""
+        named = {int(port) for port in _RDMA_PORT.findall(self.before.conf or "")} - {int(port) for port in _RDMA_PORT.findall(self.after.conf or "")}
+        return tuple(sorted(named & set(self.after.rdma)))
 
     @property
     def diffs(self) -> List[Diff]:
@@ -154,10 +170,10 @@ def parse_record(text: Optional[str]) -> Optional[Record]:
         return None
     try:
         found = json.loads(text)
-        unit, threads, count = found["unit"], found["threads"], found["count_line"]
+        unit, threads, count, rdma = found["unit"], found["threads"], found["count_line"], found.get("rdma")
         return Record(
             None if unit is None else Unit(bool(unit[0]), bool(unit[1])), bool(found["installed"]), None if threads is None else int(threads),
-            None if count is None else str(count), tuple(str(name) for name in found["directories"]),
+            None if count is None else str(count), None if rdma is None else tuple(int(port) for port in rdma), tuple(str(name) for name in found["directories"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):
         raise FleetError("/{0} is damaged; it holds the NFS server from before the first change. Remove it to take what is now for that.".format(RECORD))
@@ -180,18 +196,16 @@ def _present(wish: Wish, found: Found) -> Change:
         raise FleetError("{0} is exported to {1} in {2} already. Which options count could not be told; take it out of there or of exports.".format(
             path, client, name))
     state = found.state
-    conf = state.conf
-    default = state.default
-    if wish.threads is None:
-        conf = None
-        default = _back(default, found.record)
-    elif found.old:
-        default = _with_count(default, "RPCNFSDCOUNT={0}".format(wish.threads))
-    else:
-        conf = HEADER.format("nfs.conf(5)") + "[nfsd]\nthreads={0}\n".format(wish.threads)
+    if wish.rdma is not None and found.old:
+        raise FleetError("rdma_port is {0}, but the NFS server of this release knows no setting for it (nfs-utils before 2.5). Leave it out, or take a newer "
+                         "release.".format(wish.rdma))
+    default = _back(state.default, found.record)
+    if wish.threads is not None and found.old:
+        default = _with_count(state.default, "RPCNFSDCOUNT={0}".format(wish.threads))
+    conf = None if found.old else _conf(wish)
     lines = _lines(wish.exports)
     threads = wish.threads if wish.threads is not None else _threads_before(found)
-    after = State(HEADER.format("exports(5)") + lines if lines else None, conf, default, threads, Unit(True, True))
+    after = State(HEADER.format("exports(5)") + lines if lines else None, conf, default, threads, tuple(sorted({wish.rdma or 0, *state.rdma} - {0})), Unit(True, True))
     export = after.exports != state.exports or (state.threads > 0 and bool(not_in_force(wish, found.in_force)))
     return Change(state, after, export, _remember(found, after), True, ())
 
@@ -203,7 +217,8 @@ def _absent(found: Found) -> Change:
     unit = record.unit if record.installed else Unit(False, False) if state.unit is not None else None
     running = unit is not None and unit.active
     threads = 0 if not running else record.threads if record.threads is not None else state.threads
-    after = State(None, None, _back(state.default, record), threads, unit)
+    rdma = () if not running else record.rdma if record.rdma is not None else state.rdma
+    after = State(None, None, _back(state.default, record), threads, rdma, unit)
     return Change(state, after, state.exports is not None and running, record, False, record.directories)
 
 
@@ -211,14 +226,23 @@ def _remember(found: Found, after: State) -> Record:
     """The record, with what this change is the first to touch, as it was before."""
     state, record = found.state, found.record
     if record is None:
-        record = Record(state.unit, state.unit is not None, None, None, ())
+        record = Record(state.unit, state.unit is not None, None, None, None, ())
     if record.threads is None and state.threads > 0 and after.threads != state.threads:
         record = record._replace(threads=state.threads)
+    if record.rdma is None and state.threads > 0 and after.rdma != state.rdma:
+        record = record._replace(rdma=state.rdma)
     if record.count_line is None and after.default != state.default:
         match = _COUNT.search(state.default or "")
         record = record._replace(count_line=match.group(0) if match else "")
     new = tuple(name for name in found.missing_directories if name not in record.directories)
     return record._replace(directories=record.directories + new)
+
+
+def _conf(wish: Wish) -> Optional[str]:
+    """nfs.conf(5); None if there is nothing to say."""
+    lines = ["threads={0}\n".format(wish.threads)] * (wish.threads is not None)
+    lines += ["rdma=y\nrdma-port={0}\n".format(wish.rdma)] * (wish.rdma is not None)
+    return HEADER.format("nfs.conf(5)") + "[nfsd]\n" + "".join(lines) if lines else None
 
 
 def _threads_before(found: Found) -> int:
@@ -306,4 +330,5 @@ def _is_literal(client: str) -> bool:
 def _shown(state: State) -> str:
     if state.unit is None:
         return "not installed\n"
-    return "{0}, {1}, {2} threads\n".format("enabled" if state.unit.enabled else "disabled", "running" if state.unit.active else "stopped", state.threads)
+    lines = ["{0}, {1}, {2} threads\n".format("enabled" if state.unit.enabled else "disabled", "running" if state.unit.active else "stopped", state.threads)]
+    return "".join(lines + ["RDMA on port {0}\n".format(port) for port in state.rdma])

@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Reads the kernel's NFS server, and changes it; what is to be changed is decided in :mod:`nfs_server`."""
 import os
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from ..host.commands import Commands
 from ..host.errors import FleetError
 from ..host.files import keep_once, read_text, remove, remove_if_empty, write_atomic
 from ..host.sysfs import Sysfs
 from .nfs_server import CONF, DEFAULT, EXPORTS, RECORD, SERVICE, Change, Found, Record, State, Unit, Wish, not_in_force, parse_exports, parse_record
-from .nfsd import ETAB, Export, parse_etab
+from .nfsd import ETAB, LISTENERS, Export, parse_etab, parse_listeners
 
 _THREADS = "proc/fs/nfsd/threads"
 _UNITS = ("lib/systemd/system/" + SERVICE, "usr/lib/systemd/system/" + SERVICE)
@@ -31,10 +31,10 @@ def read(wish: Wish, host: Host) -> Found:
     """Read everything once."""
     unit_text = next((text for text in (host.text(name) for name in _UNITS) if text is not None), None)
     threads = host.sysfs.number(_THREADS, 0)
-    state = State(host.text(EXPORTS), host.text(CONF), host.text(DEFAULT), threads, _unit(host) if unit_text is not None else None)
+    state = State(host.text(EXPORTS), host.text(CONF), host.text(DEFAULT), threads, _rdma(host) if threads else (), _unit(host) if unit_text is not None else None)
     named = {(export.path, export.client) for export in wish.exports}
     elsewhere = [(path, client, name) for name in _other_files(host) for path, client in parse_exports(host.text(name) or "") if (path, client) in named]
-    needed = ["etc/exports.d"] * bool(wish.exports) + ["etc/nfs.conf.d"] * (wish.threads is not None)
+    needed = ["etc/exports.d"] * bool(wish.exports) + ["etc/nfs.conf.d"] * (wish.threads is not None or wish.rdma is not None)
     old = "RPCNFSDARGS" in (unit_text or "")
     return Found(
         state, old, _in_force(host) if threads else [],
@@ -90,7 +90,8 @@ def _write_files(before: State, after: State, host: Host) -> None:
 
 
 def _bring(change: Change, host: Host) -> None:
-    """The service and its threads. One that runs is never restarted for them, which would hold up all clients."""
+    """The service, its threads and listeners. One that runs is not restarted for what is asked of it, which would hold up all clients; but a listener that is
+    given back goes only so."""
     before, after = change.before.unit, change.after.unit
     if before is None or after is None:
         return
@@ -99,13 +100,16 @@ def _bring(change: Change, host: Host) -> None:
     if before.active and not after.active:
         host.commands.output(("systemctl", "stop", SERVICE), _START_TIMEOUT)
         return
-    if after.active and (not before.active or change.before.threads == 0):
+    if after.active and (not before.active or change.before.threads == 0 or set(change.before.rdma) - set(change.after.rdma)):
         host.commands.output(("systemctl", "start" if not before.active else "restart", SERVICE), _START_TIMEOUT)
     threads = host.sysfs.number(_THREADS, 0)
     if after.active and threads == 0:
         raise FleetError("{0} was started, but runs no threads; journalctl -u {0} says why.".format(SERVICE))
     if after.active and change.after.threads not in (0, threads):
         _set_threads(change.after.threads, host)
+    for port in change.after.rdma if after.active else ():
+        if port not in _rdma(host):
+            _listen(port, host)
 
 
 def _set_threads(threads: int, host: Host) -> None:
@@ -117,6 +121,19 @@ def _set_threads(threads: int, host: Host) -> None:
     found = host.sysfs.number(_THREADS, 0)
     if found != threads:
         raise FleetError("The kernel made {0} threads of {1}. Ask for a number that it keeps.".format(found, threads))
+
+
+def _listen(port: int, host: Host) -> None:
+    try:
+        with open(host.sysfs.path(LISTENERS), "w") as handle:
+            handle.write("rdma {0}\n".format(port))
+    except OSError as error:
+        raise FleetError("The kernel does not take NFS over RDMA on port {0}: {1}. It needs the module svcrdma and a port that is free.".format(
+            port, error.strerror))
+
+
+def _rdma(host: Host) -> Tuple[int, ...]:
+    return tuple(listener.port for listener in parse_listeners(host.text(LISTENERS) or "") if listener.protocol == "rdma")
 
 
 def _export(wish: Wish, host: Host) -> None:

@@ -12,6 +12,7 @@ from ..host.mountinfo import unescape
 from ..host.sysfs import Sysfs
 
 _PLACE = "proc/fs/nfsd/"
+LISTENERS = _PLACE + "portlist"
 #: exportfs keeps what it told the kernel here (exportfs(8)).
 ETAB = "var/lib/nfs/etab"
 _ENTRY = re.compile(r"^(\S+)\s+(\S+?)\(([^()]*)\)\s*$")
@@ -66,6 +67,13 @@ class Client(NamedTuple):
     version: str
 
 
+class Listener(NamedTuple):
+    """Where it takes requests: ``tcp``, ``udp`` or ``rdma`` on a port, for all addresses of both families."""
+
+    protocol: str
+    port: int
+
+
 class Server(NamedTuple):
     """All of it. ``running`` if it has threads."""
 
@@ -75,6 +83,7 @@ class Server(NamedTuple):
     pools: List[Pool]
     counters: Optional[Counters]
     versions: List[str]
+    listeners: List[Listener]
     largest_block: Optional[int]
     exports: List[Export]
     clients: List[Client]
@@ -93,7 +102,7 @@ def read_server(sysfs: Sysfs) -> Server:
     return Server(
         threads > 0, threads, pool_threads, parse_pools(sysfs.read(_PLACE + "pool_stats") or "", queues_all),
         parse_counters(sysfs.read("proc/net/rpc/nfsd") or ""),
-        versions, sysfs.number(_PLACE + "max_block_size", 0) or None, exports, clients,
+        versions, parse_listeners(sysfs.read(LISTENERS) or ""), sysfs.number(_PLACE + "max_block_size", 0) or None, exports, clients,
     )
 
 
@@ -110,6 +119,12 @@ def parse_pools(text: str, queues_all: bool = True) -> List[Pool]:
             number, packets, queued, woken = (int(word) for word in words[:4])
             found.append(Pool(number, packets, max(queued - woken, 0) if queues_all else queued, woken))
     return found
+
+
+def parse_listeners(text: str) -> List[Listener]:
+    """/proc/fs/nfsd/portlist (svc_xprt_names in net/sunrpc/svc_xprt.c), a line for each family of addresses."""
+    found = (re.match(r"^([a-z][a-z0-9]*) ([0-9]{1,5})$", line.strip()) for line in text.splitlines())
+    return sorted({Listener(match.group(1), int(match.group(2))) for match in found if match})
 
 
 def parse_counters(text: str) -> Optional[Counters]:
@@ -161,6 +176,7 @@ def advice(server: Server) -> List[str]:
     if idle:
         found.append("The pools {0} get packets and have no threads; others must serve them.".format(", ".join(str(number) for number in idle)))
     counters = server.counters
+    found += _histogram_advice(counters.histogram if counters else (), server.threads)
     if counters and counters.bad_calls > counters.calls * 0.001 and counters.calls >= _ENOUGH:
         found.append("{0} of {1} calls were bad: something speaks to this server that is no NFS client, or packets are damaged.".format(
             counters.bad_calls, counters.calls))
@@ -169,6 +185,23 @@ def advice(server: Server) -> List[str]:
         found.append("One read or write has {0} bytes at most, since the server chooses that by its memory. Up to 1048576 can be set in "
                      "/proc/fs/nfsd/max_block_size before the first thread starts.".format(server.largest_block))
     return found
+
+
+def _histogram_advice(seconds: Sequence[float], threads: int) -> List[str]:
+    """The document's rule, for kernels before 2.6.30: how long the first tenth of the threads was busy, the second, and so on. "If the last two numbers are
+    fairly high, you should add NFS daemons … If the last two, three, or four numbers are zero, then some threads are probably not being used."
+    """
+    if not any(seconds):
+        return []
+    busy = sum(seconds[-2:])
+    if busy > sum(seconds) * _WAITED:
+        return ["For {0:g} of {1:g} busy seconds nearly all threads were needed (the last two numbers of the line th). Raise the threads from {2} to {3}, and "
+                "look again.".format(busy, sum(seconds), threads, threads * 2)]
+    idle = next(count for count, number in enumerate(reversed(seconds)) if number)
+    if idle >= 2:
+        return ["The last {0} of {1} numbers of the line th are 0: that part of the {2} threads was never needed, and does no harm.".format(
+            idle, len(seconds), threads)]
+    return []
 
 
 def _export_advice(exports: Sequence[Export]) -> List[str]:
@@ -198,7 +231,7 @@ def describe(server: Server) -> Dict[str, Any]:
             "reply_cache_hits": counters.cache_hits, "connections": counters.connections,
             "histogram": list(counters.histogram), "histogram_is_kept": any(counters.histogram),
         },
-        "versions": server.versions, "max_block_size": server.largest_block,
+        "versions": server.versions, "listeners": [listener._asdict() for listener in server.listeners], "max_block_size": server.largest_block,
         "exports": [{"path": export.path, "client": export.client, "options": list(export.options)} for export in server.exports],
         "clients": [client._asdict() for client in server.clients],
         "advice": advice(server),

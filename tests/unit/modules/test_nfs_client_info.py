@@ -117,6 +117,27 @@ def test_frames_that_do_not_arrive_are_told(tmp_path, carries, probe, least, fou
     assert said in route.problem and bool(said) == bool(route.problem)
 
 
+def test_one_packet_that_is_lost_is_no_narrow_place(tmp_path):
+    class Lossy(Network):
+        sent = 0
+
+        def run(self, argv, timeout=None, text_in=None):
+            self.sent += argv[0] == "ping"
+            return Result(1, "", "") if self.sent == 1 and argv[0] == "ping" else super().run(argv, timeout, text_in)
+
+    sysfs = Sysfs(str(tree(tmp_path, {"sys/class/net/eth0/mtu": "9000\n"})))
+    route = nfs_route.find_route("nfs01", "192.0.2.9", sysfs, Lossy(9000, {"dev": "eth0"}), True, 9000)
+    assert (route.carries, route.problem) == (9000, "")
+
+
+def test_without_ping_it_is_told_that_nobody_knows(tmp_path):
+    sysfs = Sysfs(str(tree(tmp_path, {"sys/class/net/eth0/mtu": "9000\n"})))
+    commands = Recorded({("ip", "-json", "route", "get", "192.0.2.9"): Result(0, '[{"dev": "eth0"}]', "")})
+    route = nfs_route.find_route("nfs01", "192.0.2.9", sysfs, commands, True, 9000)
+    assert route.carries is None and "not known whether frames of 9000 bytes arrive at nfs01" in route.problem
+    assert "The program ping is not installed" in route.problem
+
+
 def test_a_route_may_be_narrower_than_its_interface(tmp_path):
     sysfs = Sysfs(str(tree(tmp_path, {"sys/class/net/eth0/mtu": "9000\n"})))
     network = Network(9000, {"dev": "eth0", "metrics": [{"mtu": 1400}]})

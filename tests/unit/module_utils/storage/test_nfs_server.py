@@ -42,6 +42,9 @@ class Machine(Commands):
         os.makedirs(self.root + "/proc/fs/nfsd", exist_ok=True)
         with open(self.root + "/proc/fs/nfsd/threads", "w") as handle:
             handle.write("{0}\n".format(self.count() if self.active else 0))
+        ports = [line for line in self.text("etc/nfs.conf.d/dgxops.conf").splitlines() if line.startswith("rdma-port=")]
+        with open(self.root + "/proc/fs/nfsd/portlist", "w") as handle:
+            handle.write("".join(line.replace("rdma-port=", "rdma ") + "\n" for line in ports * 2 if self.active))
         if self.active:
             self.export()
 
@@ -84,7 +87,7 @@ def server(tmp_path):
 
 
 def wish(*exports, **options):
-    params = {"exports": list(exports), "options": ["rw", "sync"], "threads": None, "allow_async": False, "state": "present"}
+    params = {"exports": list(exports), "options": ["rw", "sync"], "threads": None, "rdma_port": None, "allow_async": False, "state": "present"}
     return nfs_server.Wish.from_params(dict(params, **options))
 
 
@@ -128,6 +131,44 @@ def test_everything_is_given_back(tmp_path, unit, enabled, active):
     assert run(server, wish(state="absent")) and state(server) == before
     assert server.sysfs.read("proc/fs/nfsd/threads") == (threads or "0")
     assert not run(server, wish(state="absent")) and not os.path.exists(server.sysfs.path(nfs_server.RECORD))
+
+
+def test_a_server_that_runs_takes_rdma_too_and_gives_it_back_by_a_restart(server):
+    server.commands.systemctl("start")
+    server.commands.enabled = True
+    before = state(server)
+    server.commands.asked.clear()
+    change = run(server, wish(DATA, rdma_port=20049))
+    assert server.commands.text("etc/nfs.conf.d/dgxops.conf").endswith("[nfsd]\nrdma=y\nrdma-port=20049\n")
+    assert change.diffs[0].after == "enabled, running, 8 threads\nRDMA on port 20049\n"
+    assert server.sysfs.read("proc/fs/nfsd/portlist") == "rdma 20049" and not any("start" in words for words in server.commands.asked)
+    assert not run(server, wish(DATA, rdma_port=20049))
+    no_more = run(server, wish(DATA))
+    assert no_more.left == (20049,) and not run(server, wish(DATA)).left
+    run(server, wish(state="absent"))
+    assert state(server) == before and "systemctl restart nfs-server.service" in server.commands.asked and not server.sysfs.read("proc/fs/nfsd/portlist")
+
+
+def test_a_server_that_is_started_opens_the_port_itself(server):
+    run(server, wish(threads=16, rdma_port=20050))
+    assert server.sysfs.read("proc/fs/nfsd/portlist").splitlines() == ["rdma 20050"] * 2
+    run(server, wish(state="absent"))
+    assert state(server)["service"] == (False, False)
+
+
+def test_a_port_that_the_kernel_refuses_is_told_and_the_files_go_back(server):
+    server.commands.systemctl("start")
+    os.remove(server.sysfs.path("proc/fs/nfsd/portlist"))
+    os.symlink("nowhere/portlist", server.sysfs.path("proc/fs/nfsd/portlist"))
+    before = state(server)
+    with pytest.raises(FleetError, match="does not take NFS over RDMA on port 20049: .*svcrdma.*The files are as they were"):
+        run(server, wish(rdma_port=20049))
+    assert {name: text for name, text in state(server).items() if name != "service"} == {name: text for name, text in before.items() if name != "service"}
+
+
+def test_old_releases_have_no_setting_for_rdma(tmp_path):
+    with pytest.raises(FleetError, match="rdma_port is 20049.*nfs-utils before 2.5"):
+        run(build(tmp_path, OLD), wish(rdma_port=20049))
 
 
 def test_old_releases_keep_the_number_in_etc_default(tmp_path):
@@ -189,7 +230,7 @@ def test_an_export_of_another_file_is_not_touched_nor_doubled(server):
     (dict(DATA, clients=[]), {}, "has no clients"), (dict(DATA, clients=[{"host": "a b"}]), {}, "a network such as"),
     (dict(DATA, clients=[{"host": "a(rw)"}]), {}, "a network such as"), (dict(DATA, clients=[{"host": "a", "options": ["rw)x("]}]), {}, "a word of exports"),
     (dict(DATA, clients=[{"host": "a", "options": ["async"]}]), {}, "allow_async"), (DATA, {"threads": 0}, "threads is 0"),
-    (DATA, {"threads": 9999}, "threads is 9999"),
+    (DATA, {"threads": 9999}, "threads is 9999"), (DATA, {"rdma_port": 0}, "rdma_port is 0"), (DATA, {"rdma_port": 70000}, "rdma_port is 70000"),
     (dict(DATA, clients=[{"host": "a"}, {"host": "a"}]), {}, "more than once"), (dict(DATA, path="/srv/none"), {}, "no such directory"),
 ])
 def test_bad_input_is_told(server, entry, options, said):

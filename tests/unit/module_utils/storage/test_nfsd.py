@@ -9,7 +9,7 @@ from . import nfs_texts as texts
 
 
 def server(**changes):
-    usual = nfsd.Server(True, 8, [8], [], None, ["3", "4.2"], 1048576, [], [])
+    usual = nfsd.Server(True, 8, [8], [], None, ["3", "4.2"], [nfsd.Listener("tcp", 2049)], 1048576, [], [])
     return usual._replace(**changes)
 
 
@@ -31,6 +31,10 @@ def test_little_work_and_idle_threads_are_no_reason_for_advice():
     assert nfsd.advice(server(running=False, pools=[nfsd.Pool(0, 9000, 9000, 0)])) == []
 
 
+def test_listeners_are_told_once_for_both_families_and_nothing_else_is_an_error():
+    assert nfsd.parse_listeners("rdma 20049\nrdma 20049\nudp 2049\ntcp 2049\n\nrdma-20049\ntcp 2049 1\n") == [("rdma", 20049), ("tcp", 2049), ("udp", 2049)]
+
+
 @pytest.mark.parametrize("export, said", [
     (nfsd.Export("/x", "10.0.0.0/8", ("rw", "async")), "What is in its memory is lost"),
     (nfsd.Export("/x", "*", ("rw", "sync")), "any host that reaches this server can write"),
@@ -48,6 +52,16 @@ def test_counters_are_read_and_the_histogram_is_told_as_what_it_is():
     assert nfsd.parse_counters("") is None and nfsd.parse_counters("net\n") is None
 
 
+@pytest.mark.parametrize("histogram, said", [
+    ("100 50 20 10 5 5 5 5 30 40", "For 70 of 270 busy seconds nearly all threads were needed (the last two numbers of the line th). Raise the threads from 8 to 16"),
+    ("100 50 20 10 5 5 0 0 0 0", "The last 4 of 10 numbers of the line th are 0"), ("100 50 20 10 5 5 1 1 1 0", ""), ("0 0 0 0 0 0 0 0 0 0", ""), ("", ""),
+])
+def test_a_histogram_that_is_kept_is_judged_as_the_document_does(histogram, said):
+    counters = nfsd.parse_counters("th 8 0 {0}\nrpc 9 0 0 0 0\n".format(histogram))
+    found = nfsd.advice(server(counters=counters))
+    assert len(found) == bool(said) and all(text.startswith(said) for text in found)
+
+
 def test_exports_in_force_and_clients_are_read():
     first, second = nfsd.parse_etab(texts.ETAB)
     assert (first.path, first.client, "async" in first.options) == ("/srv/data", "127.0.0.1", True)
@@ -61,5 +75,5 @@ WORDS = st.lists(st.sampled_from(ALL.split() + ["\n", "(", ")", "th", "io", "9" 
 
 @given(st.one_of(st.text(), WORDS))
 def test_no_text_is_an_error(text):
-    for parse in (nfsd.parse_pools, nfsd.parse_counters, nfsd.parse_etab, nfsd.parse_client):
+    for parse in (nfsd.parse_pools, nfsd.parse_counters, nfsd.parse_etab, nfsd.parse_client, nfsd.parse_listeners):
         parse(text)
