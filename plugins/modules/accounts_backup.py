@@ -135,11 +135,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host import accounts_backup as backup
 from ..module_utils.host import backup_place
-from ..module_utils.host.accounts_host import Host, carry_out, plan, read
+from ..module_utils.host.accounts_host import carry_out, plan, read
 from ..module_utils.host.backup_place import Batch, Mirror, Place
 from ..module_utils.host.backup_ssh import parse
 from ..module_utils.host.commands import SYSTEM_PATH, Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
+from ..module_utils.host.host import Host
 
 ARGUMENTS = {
     "path": {"type": "path", "required": True},

@@ -95,7 +95,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import errors_reported_by
-from ..module_utils.storage.settings_host import Host
+from ..module_utils.host.host import Host
 from ..module_utils.storage.volume import Wish, plan
 from ..module_utils.storage.volume_host import carry_out, read
 

@@ -131,7 +131,7 @@ from ..module_utils.cluster.dcgm_schedule import Wish, decide
 from ..module_utils.cluster.dcgm_schedule_host import carry_out, read, told
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import errors_reported_by
-from ..module_utils.host.services import Host
+from ..module_utils.host.host import Host
 
 ARGUMENTS = {
     "schedule": {

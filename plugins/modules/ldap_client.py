@@ -163,9 +163,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import errors_reported_by
+from ..module_utils.host.host import Host
 from ..module_utils.identity import sssd
 from ..module_utils.identity.ldap import LdapWish, ask_all, judge
-from ..module_utils.identity.node import Host, carry_out, read
+from ..module_utils.identity.node import carry_out, read
 from ..module_utils.identity.state import ROLES, decide, decide_return
 
 ARGUMENTS = dict(

@@ -141,9 +141,10 @@ collisions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.accounts import wishes_from_params
-from ..module_utils.host.accounts_host import Host, carry_out, plan, plan_return, read
+from ..module_utils.host.accounts_host import carry_out, plan, plan_return, read
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import errors_reported_by
+from ..module_utils.host.host import Host
 
 USER = {
     "name": {"type": "str", "required": True},

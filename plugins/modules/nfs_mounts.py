@@ -155,10 +155,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
+from ..module_utils.host.host import Host
 from ..module_utils.host.mountinfo import seen_at
-from ..module_utils.host.sysfs import Sysfs
 from ..module_utils.storage.nfs_mounts import Wish, decide, refuse_if_busy
-from ..module_utils.storage.nfs_mounts_host import Host, carry_out, needs_helper, read, read_busy, read_release
+from ..module_utils.storage.nfs_mounts_host import carry_out, needs_helper, read, read_busy, read_release
 
 ARGUMENTS = {
     "mounts": {
@@ -182,7 +182,7 @@ ARGUMENTS = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     with errors_reported_by(module):
-        host = Host(Sysfs("/"), Commands())
+        host = Host(Commands())
         wish = Wish.from_params(module.params, read_release(host.sysfs))
         found = now = read(wish, host)
         change = decide(wish, found)

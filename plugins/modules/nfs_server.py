@@ -11,7 +11,8 @@ description:
   - Exports directories by a file of their own, C(/etc/exports.d/dgxops.exports), sees to it that the server is enabled and runs with as many threads as
     asked for, and verifies that all exports are in force with their options.
   - A server that runs is not restarted; exports, threads and a listener for RDMA change while clients go on.
-  - The number of threads and the listener are kept in C(/etc/nfs.conf.d), and on systems before nfs-utils 2.5 (Ubuntu 18.04, 20.04) in C(/etc/default/nfs-kernel-server).
+  - The number of threads and the listener are kept in C(/etc/nfs.conf.d). Systems before nfs-utils 2.5 (Ubuntu 18.04, 20.04) have the number in
+    C(/etc/default/nfs-kernel-server) and no setting for RDMA.
   - What was found before the first change is remembered below C(/var/backups/dgxops). O(state=absent) gives it back. Clients that have one of these exports
     mounted lose it then.
 author:
@@ -144,9 +145,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
-from ..module_utils.host.sysfs import Sysfs
+from ..module_utils.host.host import Host
 from ..module_utils.storage.nfs_server import Wish, decide
-from ..module_utils.storage.nfs_server_host import Host, carry_out, is_installed, read, remember_absence
+from ..module_utils.storage.nfs_server_host import carry_out, is_installed, read, remember_absence
 
 ARGUMENTS = {
     "exports": {
@@ -171,7 +172,7 @@ ARGUMENTS = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     with errors_reported_by(module):
-        host = Host(Sysfs("/"), Commands())
+        host = Host(Commands())
         wish = Wish.from_params(module.params)
         found = read(wish, host)
         change = decide(wish, found)

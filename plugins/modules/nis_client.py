@@ -122,8 +122,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import errors_reported_by
 from ..module_utils.host.files import read_text
+from ..module_utils.host.host import Host
 from ..module_utils.identity.nis import WARNING, Domain, NisWish, ask_all, judge
-from ..module_utils.identity.node import Host, carry_out, read
+from ..module_utils.identity.node import carry_out, read
 from ..module_utils.identity.state import ROLES, decide, decide_return
 
 ARGUMENTS = {

@@ -189,7 +189,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import errors_reported_by
-from ..module_utils.host.services import Host
+from ..module_utils.host.host import Host
 from ..module_utils.network.opensm import Wish, decide, unit_of
 from ..module_utils.network.opensm_host import carry_out, read
 

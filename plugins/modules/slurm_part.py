@@ -138,9 +138,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.cluster import slurm_drain
 from ..module_utils.cluster.slurm_node import SlurmNode
 from ..module_utils.cluster.slurm_part import FILES, NODE, PARTS, Wish, decide
-from ..module_utils.cluster.slurm_part_host import Host, carry_out, read
+from ..module_utils.cluster.slurm_part_host import carry_out, read
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
+from ..module_utils.host.host import Host
 
 ARGUMENTS = {
     "parts": {"type": "list", "elements": "str", "choices": list(PARTS), "default": []},

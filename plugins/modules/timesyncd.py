@@ -130,8 +130,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import errors_reported_by
+from ..module_utils.host.host import Host
 from ..module_utils.host.timesyncd import DROP_IN, Wish, decide
-from ..module_utils.host.timesyncd_host import Host, carry_out, read
+from ..module_utils.host.timesyncd_host import carry_out, read
 
 ARGUMENTS = {
     "servers": {"type": "list", "elements": "str", "default": []},

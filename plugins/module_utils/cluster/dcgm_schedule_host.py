@@ -12,7 +12,7 @@ from ..host import errors as errors_module
 from ..host.commands import program_path
 from ..host.errors import FleetError
 from ..host.files import read_text, remove, remove_if_empty
-from ..host.services import Host
+from ..host.host import Host
 from ..host.units import read_units
 from . import dcgm, dcgm_history, dcgm_run, gpu_checks
 from .dcgm_history import PLACE

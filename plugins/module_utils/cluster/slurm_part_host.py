@@ -13,9 +13,9 @@ import time
 from typing import Any, Dict, List, Mapping, Optional
 
 from ..host import apt
-from ..host.commands import Commands
 from ..host.errors import FleetError
 from ..host.files import BACKUPS, keep_once, read_text, remove, write_atomic
+from ..host.host import Host
 from ..host.units import RUNNING, Unit, bring, check_running, read_units
 from . import slurm_database, slurm_drain, slurm_host
 from .slurm_node import SlurmNode
@@ -25,18 +25,6 @@ _UNITS = (MUNGE, MARIADB, DBD, CTLD, SLURMD)
 _DBD_PORT = 6819
 #: What Slurm and MariaDB leave behind. It is removed with ``state: absent`` where Slurm came with the role.
 _STATE = ("var/lib/slurm/slurmctld", "var/lib/slurm/slurmd", "var/log/slurm")
-
-
-class Host:
-    """A host's files below a root (other than ``/`` for tests) and its programs."""
-
-    def __init__(self, commands: Commands, root: str = "/") -> None:
-        self.commands = commands
-        self.root = root
-
-    def path(self, name: str) -> str:
-        """Where a file of the host is."""
-        return os.path.join(self.root, name)
 
 
 def read(wish: Wish, host: Host) -> Found:

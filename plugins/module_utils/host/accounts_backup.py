@@ -11,10 +11,10 @@ import os
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .accounts import Accounts, Group, GroupWish, Shadow, User, UserWish, Wishes
-from .accounts_host import Host
 from .backup_place import FILE, Mirror, Place
 from .errors import FleetError
 from .files import BACKUPS, Diff, read_text, remove, write_atomic
+from .host import Host
 
 #: Users and groups of the system have lower numbers, and "nobody" and dynamic users higher ones (Debian Policy 9.2.2).
 FIRST, LAST = 1000, 59999

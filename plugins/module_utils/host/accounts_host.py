@@ -12,9 +12,9 @@ from typing import Any, ContextManager, Dict, List, Mapping, NamedTuple, Sequenc
 
 from .accounts import Accounts, Change, Shadow, Step, User, UserWish, Wishes, decide, parse
 from .as_user import as_user
-from .commands import Commands
 from .errors import FleetError
 from .files import BACKUPS, Diff, read_text, remove, write_atomic
+from .host import Host
 
 RECORD = BACKUPS.lstrip("/") + "/local_accounts.json"
 
@@ -23,17 +23,6 @@ _NO_SUCH_GROUP = 6
 
 #: Users and groups that are ours, fields of others from before our change, and keys that we added.
 _NOTHING: Mapping[str, Any] = {"users": [], "groups": [], "changed": {}, "keys": {}}
-
-
-class Host:
-    """A host's files below a root (other than ``/`` for tests) and its programs."""
-
-    def __init__(self, commands: Commands, root: str = "/") -> None:
-        self.commands = commands
-        self.root = root
-
-    def path(self, name: str) -> str:
-        return os.path.join(self.root, name.lstrip("/"))
 
 
 class KeyChange(NamedTuple):

@@ -10,11 +10,11 @@ import os
 import re
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from .accounts_host import Host
 from .backup_ssh import DESK, Remote, clear, explain, parse, probe, reached
 from .commands import Result
 from .errors import FleetError
 from .files import read_text, write_atomic
+from .host import Host
 
 FILE = "accounts.json"
 

@@ -1,25 +1,12 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Services that are files and units: what differs, and bringing both to where they should, in an order that hurts nobody."""
-import os
 from typing import Any, Callable, List, Mapping, Optional
 
-from .commands import Commands
 from .errors import FleetError
 from .files import Diff, read_text, remove, write_atomic
+from .host import Host
 from .units import Unit, bring, read_units, why_not
-
-
-class Host:
-    """A host's files below a root (other than ``/`` for tests) and its programs."""
-
-    def __init__(self, commands: Commands, root: str = "/") -> None:
-        self.commands = commands
-        self.root = root
-
-    def path(self, name: str) -> str:
-        """Where a file is on this machine; names are relative to the root."""
-        return os.path.join(self.root, name)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> List[str]:

@@ -6,23 +6,12 @@ import os
 from typing import Dict, Mapping, Optional, Tuple
 
 from . import apt
-from .commands import Commands
 from .errors import FleetError
 from .files import read_text, remove, remove_if_empty, write_atomic
+from .host import Host
 from .timesyncd import DROP_IN, OTHER_PACKAGES, OTHER_UNITS, PACKAGE, RECORD, SERVICE, Change, Found, State, Wish, Zone, parse_record
 from .units import Unit, bring, why_not
 from .units import read_units as units_of
-
-
-class Host:
-    """A host's files below a root (other than ``/`` for tests) and its programs."""
-
-    def __init__(self, commands: Commands, root: str = "/") -> None:
-        self.commands = commands
-        self.root = root
-
-    def path(self, name: str) -> str:
-        return os.path.join(self.root, name)
 
 
 def read(wish: Wish, host: Host) -> Found:

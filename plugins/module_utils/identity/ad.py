@@ -12,7 +12,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ..host.errors import FleetError
 from ..host.files import keep_once, remove
-from .node import Enrolment, Host, give_back
+from ..host.host import Host
+from .node import Enrolment, give_back
 from .sssd import Common, need_host, wish_for
 from .state import KEPT, Wish
 

@@ -13,7 +13,8 @@ from typing import Any, List, Mapping, NamedTuple, Sequence, Tuple
 from ..host.commands import Result
 from ..host.errors import FleetError
 from ..host.files import read_text
-from .node import Enrolment, Host, own_profile
+from ..host.host import Host
+from .node import Enrolment, own_profile
 from .sssd import need_host, need_umask
 from .state import File, Wish
 

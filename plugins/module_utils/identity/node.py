@@ -14,9 +14,9 @@ import time
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..host import apt
-from ..host.commands import Commands
 from ..host.errors import FleetError
 from ..host.files import keep_once, read_text, remove, write_atomic
+from ..host.host import Host
 from ..host.units import Unit, bring, read_units, why_not
 from . import nsswitch
 from .state import KEPT, OTHERS, RECORD, Change, Content, File, Found, Profile, State, Wish, decide_return, parse_record
@@ -41,17 +41,6 @@ class Enrolment:
 
     def prove(self, _host: "Host", _wait: float) -> None:
         """See that the directory answers, for so many seconds at most; raises :class:`FleetError` if it does not."""
-
-
-class Host:
-    """A node's files below a root (other than ``/`` for tests) and its programs."""
-
-    def __init__(self, commands: Commands, root: str = "/") -> None:
-        self.commands = commands
-        self.root = root
-
-    def path(self, name: str) -> str:
-        return os.path.join(self.root, name)
 
 
 def read(wish: Optional[Wish], host: Host, enrolment: Optional[Enrolment] = None) -> Found:

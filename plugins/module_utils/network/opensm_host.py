@@ -8,7 +8,7 @@ from typing import Dict, List, Sequence, Tuple
 from ..host import apt, records, services
 from ..host.errors import FleetError
 from ..host.files import read_text, remove, remove_if_empty
-from ..host.services import Host
+from ..host.host import Host
 from ..host.sysfs import Sysfs
 from ..host.units import read_units
 from .ib_text import guid

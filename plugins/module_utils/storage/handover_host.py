@@ -7,6 +7,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Set
 from ..host.commands import Commands
 from ..host.errors import FleetError
 from ..host.files import BACKUPS, keep_once, read_text, remove, write_atomic
+from ..host.host import Host as AnyHost
 from ..host.iommu import nvme_addresses, read_functions
 from ..host.sysfs import Sysfs
 from .blocks import read_places, swap_devices
@@ -26,14 +27,12 @@ _HOOK, _TOOL = "usr/share/initramfs-tools/hooks/mdadm", "usr/sbin/update-initram
 _SETTLED = ("root", "cwd", "exe")
 
 
-class Host:
-    """A host's files below a root, and its programs."""
+class Host(AnyHost):
+    """One whose drives may be ``busy``."""
 
     def __init__(self, commands: Commands, root: str = "/", busy: Busy = is_busy) -> None:
-        self.sysfs, self.commands, self.busy = Sysfs(root), commands, busy
-
-    def path(self, name: str) -> str:
-        return self.sysfs.path(name)
+        super().__init__(commands, root)
+        self.busy = busy
 
 
 def read_record(host: Host) -> Optional[Record]:

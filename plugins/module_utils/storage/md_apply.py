@@ -12,7 +12,7 @@ from ..host.dgx import Platform, platform, platform_of, read_dmi
 from ..host.drives import Drive
 from ..host.errors import FleetError
 from ..host.files import BACKUPS, read_text, remove, write_atomic
-from ..host.sysfs import Sysfs
+from ..host.host import Host as AnyHost
 from .blocks import read_places, swap_devices
 from .contents import Busy, Contents, Drives, Uses, is_busy, read_uses, signatures
 from .data_drives import data_drives
@@ -29,14 +29,12 @@ _RECORDS = BACKUPS.lstrip("/") + "/md_array"
 _HOOK, _TOOL = "usr/share/initramfs-tools/hooks/mdadm", "usr/sbin/update-initramfs"
 
 
-class Host:
-    """A host's files below a root, and its programs."""
+class Host(AnyHost):
+    """One whose drives may be ``busy``."""
 
     def __init__(self, commands: Commands, root: str = "/", busy: Busy = is_busy) -> None:
-        self.sysfs, self.commands, self.busy = Sysfs(root), commands, busy
-
-    def path(self, name: str) -> str:
-        return self.sysfs.path(name)
+        super().__init__(commands, root)
+        self.busy = busy
 
     def lacking(self) -> Tuple[str, ...]:
         """Packages that must be installed first."""

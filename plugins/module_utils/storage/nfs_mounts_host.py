@@ -3,11 +3,11 @@
 """Reads the NFS mounts of a client, and changes them; what is to be changed is decided in :mod:`nfs_mounts`."""
 import os
 import re
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
-from ..host.commands import Commands
 from ..host.errors import FleetError
 from ..host.files import keep_once, read_text, remove, write_atomic
+from ..host.host import Host
 from ..host.mountinfo import Mounted, parse_mountinfo, seen_at
 from ..host.sysfs import Sysfs
 from . import fstab
@@ -22,16 +22,6 @@ _MOUNT_TIMEOUT = 180
 #: Writes that are not on the server yet go there before it is unmounted.
 _UNMOUNT_TIMEOUT = 600
 _HELPERS = ("sbin/mount.nfs", "usr/sbin/mount.nfs")
-
-
-class Host(NamedTuple):
-    """A host's files below a root, other than ``/`` for tests, and its programs."""
-
-    sysfs: Sysfs
-    commands: Commands
-
-    def path(self, name: str) -> str:
-        return self.sysfs.path(name.lstrip("/"))
 
 
 def read_release(sysfs: Sysfs) -> Tuple[int, int]:

@@ -173,7 +173,8 @@ def parse_record(text: Optional[str]) -> Optional[Record]:
         unit, threads, count, rdma = found["unit"], found["threads"], found["count_line"], found.get("rdma")
         return Record(
             None if unit is None else Unit(bool(unit[0]), bool(unit[1])), bool(found["installed"]), None if threads is None else int(threads),
-            None if count is None else str(count), None if rdma is None else tuple(int(port) for port in rdma), tuple(str(name) for name in found["directories"]),
+            None if count is None else str(count), None if rdma is None else tuple(int(port) for port in rdma),
+            tuple(str(name) for name in found["directories"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):
         raise FleetError("/{0} is damaged; it holds the NFS server from before the first change. Remove it to take what is now for that.".format(RECORD))
@@ -205,7 +206,8 @@ def _present(wish: Wish, found: Found) -> Change:
     conf = None if found.old else _conf(wish)
     lines = _lines(wish.exports)
     threads = wish.threads if wish.threads is not None else _threads_before(found)
-    after = State(HEADER.format("exports(5)") + lines if lines else None, conf, default, threads, tuple(sorted({wish.rdma or 0, *state.rdma} - {0})), Unit(True, True))
+    rdma = tuple(sorted(set(state.rdma) | ({wish.rdma} if wish.rdma is not None else set())))
+    after = State(HEADER.format("exports(5)") + lines if lines else None, conf, default, threads, rdma, Unit(True, True))
     export = after.exports != state.exports or (state.threads > 0 and bool(not_in_force(wish, found.in_force)))
     return Change(state, after, export, _remember(found, after), True, ())
 

@@ -2,12 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Reads the kernel's NFS server, and changes it; what is to be changed is decided in :mod:`nfs_server`."""
 import os
-from typing import List, Optional, Tuple
+from typing import List, Tuple
 
-from ..host.commands import Commands
 from ..host.errors import FleetError
-from ..host.files import keep_once, read_text, remove, remove_if_empty, write_atomic
-from ..host.sysfs import Sysfs
+from ..host.files import keep_once, remove, remove_if_empty, write_atomic
+from ..host.host import Host
 from .nfs_server import CONF, DEFAULT, EXPORTS, RECORD, SERVICE, Change, Found, Record, State, Unit, Wish, not_in_force, parse_exports, parse_record
 from .nfsd import ETAB, LISTENERS, Export, parse_etab, parse_listeners
 
@@ -16,31 +15,21 @@ _UNITS = ("lib/systemd/system/" + SERVICE, "usr/lib/systemd/system/" + SERVICE)
 _START_TIMEOUT = 180
 
 
-class Host:
-    """A host's files below a root, other than ``/`` for tests, and its programs."""
-
-    def __init__(self, sysfs: Sysfs, commands: Commands) -> None:
-        self.sysfs = sysfs
-        self.commands = commands
-
-    def text(self, name: str) -> Optional[str]:
-        return read_text(self.sysfs.path(name))
-
-
 def read(wish: Wish, host: Host) -> Found:
     """Read everything once."""
     unit_text = next((text for text in (host.text(name) for name in _UNITS) if text is not None), None)
     threads = host.sysfs.number(_THREADS, 0)
-    state = State(host.text(EXPORTS), host.text(CONF), host.text(DEFAULT), threads, _rdma(host) if threads else (), _unit(host) if unit_text is not None else None)
+    unit = _unit(host) if unit_text is not None else None
+    state = State(host.text(EXPORTS), host.text(CONF), host.text(DEFAULT), threads, _rdma(host) if threads else (), unit)
     named = {(export.path, export.client) for export in wish.exports}
     elsewhere = [(path, client, name) for name in _other_files(host) for path, client in parse_exports(host.text(name) or "") if (path, client) in named]
     needed = ["etc/exports.d"] * bool(wish.exports) + ["etc/nfs.conf.d"] * (wish.threads is not None or wish.rdma is not None)
     old = "RPCNFSDARGS" in (unit_text or "")
     return Found(
         state, old, _in_force(host) if threads else [],
-        sorted({export.path for export in wish.exports if not os.path.isdir(host.sysfs.path(export.path.lstrip("/")))}),
+        sorted({export.path for export in wish.exports if not os.path.isdir(host.path(export.path))}),
         [(path, client, "/" + name) for path, client, name in elsewhere],
-        [name for name in needed if not os.path.isdir(host.sysfs.path(name)) and not (old and name == "etc/nfs.conf.d")],
+        [name for name in needed if not os.path.isdir(host.path(name)) and not (old and name == "etc/nfs.conf.d")],
         parse_record(host.text(RECORD)),
     )
 
@@ -72,20 +61,20 @@ def carry_out(change: Change, wish: Wish, host: Host) -> None:
             raise FleetError("{0}. The files are as they were.".format(error.message.rstrip(".")))
     if not change.keep:
         for name in change.remove:
-            remove_if_empty(host.sysfs.path(name))
-        remove(host.sysfs.path(RECORD))
+            remove_if_empty(host.path(name))
+        remove(host.path(RECORD))
 
 
 def _write_files(before: State, after: State, host: Host) -> None:
     for name, old, new in ((EXPORTS, before.exports, after.exports), (CONF, before.conf, after.conf), (DEFAULT, before.default, after.default)):
         if old == new:
             continue
-        place = host.sysfs.path(name)
+        place = host.path(name)
         if new is None:
             remove(place)
             continue
         if name == DEFAULT and os.path.exists(place):
-            keep_once(place, "nfs-kernel-server", host.sysfs.path(os.path.dirname(RECORD)))
+            keep_once(place, "nfs-kernel-server", host.path(os.path.dirname(RECORD)))
         write_atomic(place, new)
 
 
@@ -114,7 +103,7 @@ def _bring(change: Change, host: Host) -> None:
 
 def _set_threads(threads: int, host: Host) -> None:
     try:
-        with open(host.sysfs.path(_THREADS), "w") as handle:
+        with open(host.path(_THREADS), "w") as handle:
             handle.write("{0}\n".format(threads))
     except OSError as error:
         raise FleetError("The kernel refused {0} threads in /{1}: {2}.".format(threads, _THREADS, error.strerror))
@@ -125,7 +114,7 @@ def _set_threads(threads: int, host: Host) -> None:
 
 def _listen(port: int, host: Host) -> None:
     try:
-        with open(host.sysfs.path(LISTENERS), "w") as handle:
+        with open(host.path(LISTENERS), "w") as handle:
             handle.write("rdma {0}\n".format(port))
     except OSError as error:
         raise FleetError("The kernel does not take NFS over RDMA on port {0}: {1}. It needs the module svcrdma and a port that is free.".format(
@@ -165,7 +154,7 @@ def _unit(host: Host) -> Unit:
 
 
 def _write_record(record: Record, host: Host) -> None:
-    place = host.sysfs.path(RECORD)
+    place = host.path(RECORD)
     if record.to_text() != host.text(RECORD):
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
         write_atomic(place, record.to_text(), 0o600)

@@ -5,22 +5,11 @@ import os
 from typing import Any, Dict, Mapping, Sequence
 
 from ..host import records, units
-from ..host.commands import Commands
 from ..host.errors import FleetError
 from ..host.files import read_text, remove, remove_if_empty, write_atomic
-from ..host.sysfs import Sysfs
+from ..host.host import Host
 from ..host.units import Unit
 from .settings import Change, State, check_record
-
-
-class Host:
-    """A host's files below a root, and its programs."""
-
-    def __init__(self, commands: Commands, root: str = "/") -> None:
-        self.sysfs, self.commands = Sysfs(root), commands
-
-    def path(self, name: str) -> str:
-        return self.sysfs.path(name)
 
 
 def read_record(name: str, host: Host) -> Dict[str, Any]:

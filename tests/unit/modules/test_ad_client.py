@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ansible_collections.dgxops.fleet.plugins.module_utils.identity.node import Host
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 from ansible_collections.dgxops.fleet.plugins.module_utils.identity.state import RECORD
 from ansible_collections.dgxops.fleet.plugins.modules import ad_client
 from ansible_collections.dgxops.fleet.tests.unit.module_utils.identity.test_ad import DomainNode

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 from ansible_collections.dgxops.fleet.plugins.module_utils.identity.ldap_probe import Answer
-from ansible_collections.dgxops.fleet.plugins.module_utils.identity.node import Host
 from ansible_collections.dgxops.fleet.plugins.modules import ldap_client
 from ansible_collections.dgxops.fleet.tests.unit.module_utils.identity.lab_identity import Node
 

@@ -17,7 +17,7 @@ EXPORTS = {"exports": [{"path": "/srv/data", "clients": [{"host": "192.0.2.0/24"
 @pytest.fixture
 def client(tmp_path, monkeypatch):
     made = nfs_host.build(tmp_path)
-    monkeypatch.setattr(nfs_mounts, "Host", lambda _sysfs, _commands: made)
+    monkeypatch.setattr(nfs_mounts, "Host", lambda _commands: made)
     return made
 
 
@@ -58,7 +58,7 @@ def test_a_mount_that_is_given_back_is_told(client):
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     made = test_nfs_server.build(tmp_path)
-    monkeypatch.setattr(nfs_server, "Host", lambda _sysfs, _commands: made)
+    monkeypatch.setattr(nfs_server, "Host", lambda _commands: made)
     return made
 
 

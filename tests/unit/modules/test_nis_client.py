@@ -3,7 +3,7 @@
 """The module nis_client as a playbook meets it, on a node whose programs are played."""
 import pytest
 
-from ansible_collections.dgxops.fleet.plugins.module_utils.identity.node import Host
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 from ansible_collections.dgxops.fleet.plugins.modules import nis_client
 from ansible_collections.dgxops.fleet.tests.unit.module_utils.identity.test_nis import NisNode
 

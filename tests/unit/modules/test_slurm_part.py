@@ -13,8 +13,8 @@ import yaml
 from ansible_collections.dgxops.fleet.plugins.module_utils.cluster import slurm_host, slurm_part_host
 from ansible_collections.dgxops.fleet.plugins.module_utils.cluster.slurm_node import Gpu, SlurmNode
 from ansible_collections.dgxops.fleet.plugins.module_utils.cluster.slurm_part import RECORD, SLURMD
-from ansible_collections.dgxops.fleet.plugins.module_utils.cluster.slurm_part_host import Host
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands, Recorded, Result
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.sysfs import Sysfs
 from ansible_collections.dgxops.fleet.plugins.modules import slurm_nodes, slurm_part
 from ansible_collections.dgxops.fleet.tests.unit.modules.run_module import run_module

@@ -4,8 +4,8 @@
 import pytest
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host import timesync
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.timesyncd import SERVICE
-from ansible_collections.dgxops.fleet.plugins.module_utils.host.timesyncd_host import Host
 from ansible_collections.dgxops.fleet.plugins.modules import timesync_info, timesyncd
 from ansible_collections.dgxops.fleet.tests.unit.module_utils.host.lab_time import TimeHost, host_below
 

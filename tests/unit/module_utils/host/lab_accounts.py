@@ -4,8 +4,8 @@
 import argparse
 import os
 
-from ansible_collections.dgxops.fleet.plugins.module_utils.host.accounts_host import Host
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands, Result
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 
 PASSWD = "root:x:0:0:root:/root:/bin/bash\nslurm:x:64030:64030::/nonexistent:/usr/sbin/nologin\nbob:x:1000:1000:Bob:/home/bob:/bin/sh\n+::::::\n"
 GROUP = "root:x:0:\nslurm:x:64030:\nbob:x:1000:\nsudo:x:27:bob\n"

@@ -4,8 +4,8 @@
 from typing import Optional, Sequence
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands, Result
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.timesyncd import PACKAGE, SERVICE
-from ansible_collections.dgxops.fleet.plugins.module_utils.host.timesyncd_host import Host
 
 #: The packages of Debian 12: they exclude each other, and each brings a unit that is enabled and started when it is installed.
 UNIT_OF = {PACKAGE: SERVICE, "chrony": "chrony.service", "ntpsec": "ntpsec.service"}

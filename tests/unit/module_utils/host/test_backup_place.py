@@ -6,10 +6,10 @@ import os
 import pytest
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host import backup_place
-from ansible_collections.dgxops.fleet.plugins.module_utils.host.accounts_host import Host
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.backup_place import Mirror, Place
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands, Result
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 
 MACHINE = "0123456789abcdef0123456789abcdef"
 #: What rsync 3.2.7 printed in November 2026 for two homes, with --out-format=%i %l %n.

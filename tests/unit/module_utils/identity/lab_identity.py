@@ -9,7 +9,7 @@ import os
 import re
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands, Result
-from ansible_collections.dgxops.fleet.plugins.module_utils.identity.node import Host
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 
 NSSWITCH = """\
 passwd:         files systemd

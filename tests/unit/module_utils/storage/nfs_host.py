@@ -2,7 +2,7 @@
 import os
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands, Result
-from ansible_collections.dgxops.fleet.plugins.module_utils.host.sysfs import Sysfs
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage import nfs_mounts
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage import nfs_mounts_host as host
 
@@ -85,7 +85,7 @@ def build(root, fstab="UUID=1 / ext4 defaults 0 1\n"):
         (root / name).write_text(text)
     (root / "proc/self/ns").mkdir()
     os.symlink("mnt:[1]", str(root / "proc/self/ns/mnt"))
-    return host.Host(Sysfs(str(root)), Kernel(root))
+    return Host(Kernel(root), str(root))
 
 
 def wish(client, *mounts, **options):

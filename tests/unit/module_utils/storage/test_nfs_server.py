@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands, Result
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
-from ansible_collections.dgxops.fleet.plugins.module_utils.host.sysfs import Sysfs
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage import nfs_server
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage import nfs_server_host as host
 
@@ -78,7 +78,7 @@ def build(root, unit=NEW):
     (root / "etc/default/nfs-kernel-server").write_text(DEFAULT)
     if unit:
         (root / "lib/systemd/system/nfs-server.service").write_text(unit)
-    return host.Host(Sysfs(str(root)), Machine(str(root)))
+    return Host(Machine(str(root)), str(root))
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_counters_are_read_and_the_histogram_is_told_as_what_it_is():
 
 
 @pytest.mark.parametrize("histogram, said", [
-    ("100 50 20 10 5 5 5 5 30 40", "For 70 of 270 busy seconds nearly all threads were needed (the last two numbers of the line th). Raise the threads from 8 to 16"),
+    ("100 50 20 10 5 5 5 5 30 40", "For 70 of 270 busy seconds nearly all threads were needed (the last two numbers of the line th). Raise the threads from 8"),
     ("100 50 20 10 5 5 0 0 0 0", "The last 4 of 10 numbers of the line th are 0"), ("100 50 20 10 5 5 1 1 1 0", ""), ("0 0 0 0 0 0 0 0 0 0", ""), ("", ""),
 ])
 def test_a_histogram_that_is_kept_is_judged_as_the_document_does(histogram, said):
