@@ -5,18 +5,17 @@
 Nothing here has side effects; :mod:`slurm_part_host` reads the host and carries out what is decided here.
 """
 import hashlib
-import json
 from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..host.errors import FleetError
-from ..host.files import BACKUPS, Diff
+from ..host import records
+from ..host.files import Diff
 from ..host.units import RUNNING, Unit, changed
 from . import slurm_conf
 
 CONTROLLER, DATABASE, NODE, LOGIN = "controller", "database", "node", "login"
 PARTS = (CONTROLLER, DATABASE, NODE, LOGIN)
 
-RECORD = BACKUPS.lstrip("/") + "/slurm_gpu.json"
+RECORD = "slurm_gpu"
 #: Nodes that are drained for this reason are drained by us, and we are the ones who bring them back.
 MARK = "dgxops.fleet: new configuration"
 
@@ -203,18 +202,16 @@ def _absent(found: Found) -> Change:
     return Change((), purge, files, units, (), (), (), False if record.get("database") else None, record, False)
 
 
-def parse_record(text: Optional[str]) -> Dict[str, Any]:
-    """What an earlier run wrote down; raises :class:`FleetError` for what is no record."""
-    if text is None:
-        return {}
+def check_record(record: Mapping[str, Any]) -> Dict[str, Any]:
+    """What an earlier run wrote down; raises :class:`FleetError` if it is something else."""
     try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise FleetError("/{0} should say how this host was before it became a part of the cluster, but cannot be read. Put the file back from a backup, or "
-                         "remove it if the host need not be given back as it was.".format(RECORD))
-    return found
+        for name in record.get("files", {}):
+            FILES[name]  # pylint: disable=pointless-statement
+        for unit in record.get("units", {}).values():
+            Unit(*unit)
+        return dict(record)
+    except (TypeError, AttributeError, KeyError):
+        raise records.damaged(RECORD)
 
 
 def _digest(text: Optional[str]) -> str:

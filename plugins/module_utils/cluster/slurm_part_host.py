@@ -4,7 +4,6 @@
 import base64
 import contextlib
 import glob
-import json
 import os
 import shutil
 import socket
@@ -12,14 +11,14 @@ import tempfile
 import time
 from typing import Any, Dict, List, Mapping, Optional
 
-from ..host import apt
+from ..host import apt, records
 from ..host.errors import FleetError
 from ..host.files import BACKUPS, keep_once, read_text, remove, write_atomic
 from ..host.host import Host
 from ..host.units import RUNNING, Unit, bring, check_running, read_units
 from . import slurm_database, slurm_drain, slurm_host
 from .slurm_node import SlurmNode
-from .slurm_part import CTLD, DATABASE, DBD, FILES, MARIADB, MUNGE, RECORD, SLURMD, Change, Found, Wish, parse_record
+from .slurm_part import CTLD, DATABASE, DBD, FILES, MARIADB, MUNGE, RECORD, SLURMD, Change, Found, Wish, check_record
 
 _UNITS = (MUNGE, MARIADB, DBD, CTLD, SLURMD)
 _DBD_PORT = 6819
@@ -29,7 +28,7 @@ _STATE = ("var/lib/slurm/slurmctld", "var/lib/slurm/slurmd", "var/log/slurm")
 
 def read(wish: Wish, host: Host) -> Found:
     """Read everything once."""
-    record = parse_record(read_text(host.path(RECORD)))
+    record = check_record(records.read(RECORD, host.root))
     files = {name: _read(name, host) for name in FILES}
     there = frozenset(apt.installed(host.commands)) if wish.packages or record.get("packages") else frozenset()
     units = read_units(host.commands, _UNITS)
@@ -42,7 +41,7 @@ def carry_out(wish: Wish, found: Found, change: Change, host: Host, node: Option
     """Do it and verify it. What was found is on the disk before the first step, so that a run that is cut short is completed by the next."""
     if not change:
         if not change.keep:
-            remove(host.path(RECORD))
+            records.drop(RECORD, host.root)
         return
     if not wish.present:
         _give_back(change, host, drain_wait, wish.name)
@@ -50,7 +49,7 @@ def carry_out(wish: Wish, found: Found, change: Change, host: Host, node: Option
     # What is to start anew is written down only when nothing is left that could be refused.
     record = dict(change.record, restart=found.record.get("restart", []))
     if change.install:
-        _write_record(host, record)
+        records.write(RECORD, record, host.root)
         apt.try_install(host.commands, change.install)
         apt.install(host.commands, change.install)
         new = set(apt.installed(host.commands)) - found.packages
@@ -60,10 +59,10 @@ def carry_out(wish: Wish, found: Found, change: Change, host: Host, node: Option
     # Whom this drains, the run on the node itself brings back (slurm_drain.settle), after its slurmd has taken up the same configuration.
     slurm_drain.drain(host.commands, change.drain, drain_wait)
     record["restart"] = change.record["restart"]
-    _write_record(host, record)
+    records.write(RECORD, record, host.root)
     _write_files(change, host)
     _start(wish, change, host, record)
-    _write_record(host, dict(record, restart=[]))
+    records.write(RECORD, dict(record, restart=[]), host.root)
 
 
 def _start(wish: Wish, change: Change, host: Host, record: Dict[str, Any]) -> None:
@@ -75,7 +74,7 @@ def _start(wish: Wish, change: Change, host: Host, record: Dict[str, Any]) -> No
         bring(host.commands, name, units[name], RUNNING, name in change.restart)
         if name == MARIADB and change.database and not slurm_database.exists(host.commands):
             record["database"] = True
-            _write_record(host, record)
+            records.write(RECORD, record, host.root)
             slurm_database.create(host.commands)
         if name == DBD and name in started:
             _wait_for_port(_DBD_PORT)
@@ -159,12 +158,12 @@ def _write_secret(path: str, content: bytes) -> None:
 
 def _give_back(change: Change, host: Host, drain_wait: float, name: str) -> None:
     record = change.record
-    if not os.path.exists(host.path(RECORD + ".going")):
+    if not os.path.exists(_going(host)):
         nodes = [name] if SLURMD in record.get("units", {}) else []
         if CTLD in record.get("units", {}):
             slurm_drain.check_no_jobs(host.commands)
         slurm_drain.drain(host.commands, nodes, drain_wait, unsure=False)
-    write_atomic(host.path(RECORD + ".going"), "")  # from here on the daemons may be gone, and cannot be asked about jobs
+    write_atomic(_going(host), "")  # from here on the daemons may be gone, and cannot be asked about jobs
     units = read_units(host.commands, _UNITS)
     for unit in (SLURMD, CTLD, DBD):
         if unit in record.get("units", {}) and unit in units and units[unit].active:
@@ -185,8 +184,8 @@ def _give_back(change: Change, host: Host, drain_wait: float, name: str) -> None
     if record.get("fresh"):
         _remove_state(host)
         _remove_control_groups(host, name)
-    remove(host.path(RECORD))
-    remove(host.path(RECORD + ".going"))
+    records.drop(RECORD, host.root)
+    remove(_going(host))
 
 
 def _restore_files(record: Mapping[str, Any], host: Host) -> None:
@@ -238,7 +237,6 @@ def _read(name: str, host: Host) -> Optional[str]:
         return None
 
 
-def _write_record(host: Host, record: Mapping[str, Any]) -> None:
-    place = host.path(RECORD)
-    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-    write_atomic(place, json.dumps(record, sort_keys=True) + "\n", 0o600)
+def _going(host: Host) -> str:
+    """Is there while a host is given back."""
+    return records.place(RECORD, host.root) + ".going"

@@ -6,17 +6,17 @@ What the first change found is remembered, so that the host can be given back: w
 """
 import contextlib
 import copy
-import json
 import os
 from typing import Any, ContextManager, Dict, List, Mapping, NamedTuple, Sequence
 
+from . import records
 from .accounts import Accounts, Change, Shadow, Step, User, UserWish, Wishes, decide, parse
 from .as_user import as_user
 from .errors import FleetError
-from .files import BACKUPS, Diff, read_text, remove, write_atomic
+from .files import Diff, read_text, write_atomic
 from .host import Host
 
-RECORD = BACKUPS.lstrip("/") + "/local_accounts.json"
+RECORD = "local_accounts"
 
 #: groupdel(8), exit values.
 _NO_SUCH_GROUP = 6
@@ -100,16 +100,13 @@ def owners_of_homes(wishes: Wishes, host: Host) -> Dict[str, int]:
 def _read_record(host: Host) -> Dict[str, Any]:
     """What the first change found; nothing if there was none."""
     record: Dict[str, Any] = copy.deepcopy(dict(_NOTHING))
-    text = read_text(host.path(RECORD))
-    if text is None:
-        return record
+    record.update(records.read(RECORD, host.root))
     try:
-        record.update(json.loads(text))
         for user in record["changed"].values():
             _as_it_was("", user)
         return record
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise FleetError("/{0} is damaged; it holds the accounts as they were before the first change. Remove it to take those of now for that.".format(RECORD))
+        raise records.damaged(RECORD)
 
 
 def remember(record: Mapping[str, Any], change: Change, found: Accounts) -> Dict[str, Any]:
@@ -154,12 +151,7 @@ def _run(steps: Sequence[Step], host: Host) -> None:
 
 def _write_record(record: Mapping[str, Any], host: Host) -> None:
     """Keep the record where only root reads it: it holds shadow entries. An empty one is removed."""
-    place = host.path(RECORD)
-    if not any(record.values()):
-        remove(place)
-    elif record != _read_record(host):
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        write_atomic(place, json.dumps(record, sort_keys=True) + "\n", 0o600)
+    records.write(RECORD, record if any(record.values()) else {}, host.root)
 
 
 def decide_keys(keys: Mapping[str, Sequence[str]], found: Accounts, host: Host) -> List[KeyChange]:

@@ -3,13 +3,13 @@
 """The huge pages of this host: reading the kernel's pools, changing them, and keeping them over a reboot. See :mod:`.hugepages`."""
 import errno
 import glob
-import json
 import os
 import re
 from typing import Dict, List, Mapping, Sequence, Tuple
 
+from . import records
 from .errors import FleetError
-from .files import BACKUPS, read_text, remove, write_atomic
+from .files import read_text, remove, write_atomic
 from .hugepages import (
     NODES,
     TMPFILES,
@@ -32,7 +32,7 @@ from .hugetlbfs import read_mounts
 from .sysfs import Sysfs
 
 #: The pages that pools had before they were changed first, so that they can be given back.
-RECORD = BACKUPS.lstrip("/") + "/hugepages.json"
+RECORD = "hugepages"
 
 
 class Kernel(Sysfs):
@@ -72,28 +72,18 @@ def read(kernel: Kernel) -> Found:
 
 
 def _read_record(kernel: Kernel) -> Dict[Place, int]:
-    text = read_text(kernel.path(RECORD))
-    if text is None:
-        return {}
+    found = records.read(RECORD, kernel.root)
     try:
-        return wanted_pages(json.loads(text)["pages"])
+        return wanted_pages(found["pages"]) if found else {}
     except (ValueError, KeyError, TypeError, FleetError):
-        raise FleetError(
-            "/{0} is damaged; it holds the huge pages this host had before the first change. Remove it to take those of now for these.".format(RECORD)
-        )
+        raise records.damaged(RECORD)
 
 
 def _write_record(kernel: Kernel, record: Mapping[Place, int]) -> None:
-    if record == _read_record(kernel):
-        return
-    if not record:
-        remove(kernel.path(RECORD))
-        return
-    os.makedirs(os.path.dirname(kernel.path(RECORD)), mode=0o700, exist_ok=True)
     pages: Dict[str, Dict[str, int]] = {}
     for place, count in sorted(record.items()):
         pages.setdefault(str(place.size_kib), {})[str(place.node)] = count
-    write_atomic(kernel.path(RECORD), json.dumps({"pages": pages}) + "\n", 0o600)
+    records.write(RECORD, {"pages": pages} if pages else {}, kernel.root)
 
 
 def _memory(kernel: Kernel, name: str) -> Memory:

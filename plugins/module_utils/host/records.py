@@ -30,7 +30,8 @@ def read(name: str, root: str = "/") -> Dict[str, Any]:
 
 def damaged(name: str) -> FleetError:
     """What to tell of a record that cannot be read."""
-    return FleetError("{0} is damaged; it holds how this host was before the first change. Remove it to take what is now for that.".format(place(name)))
+    return FleetError("{0} is damaged; it holds how this host was before the first change. Put it back from a backup, or remove it to take what is now for "
+                      "that.".format(place(name)))
 
 
 def write(name: str, record: Mapping[str, Any], root: str = "/") -> None:

@@ -6,12 +6,12 @@ Chapter 4 of the Best Practices edits /etc/systemd/timesyncd.conf and runs ``tim
 ``set-ntp`` enables whichever time service the host prefers, so that on a host with chrony it starts chrony, and it says nothing if nothing starts;
 so units are enabled and started by name.
 """
-import json
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from . import records
 from .errors import FleetError
-from .files import BACKUPS, Diff
+from .files import Diff
 from .units import Unit
 
 SERVICE = "systemd-timesyncd.service"
@@ -22,7 +22,7 @@ OTHER_UNITS = ("chrony.service", "chronyd.service", "ntp.service", "ntpd.service
 OTHER_PACKAGES = ("chrony", "ntp", "ntpsec", "openntpd")
 
 DROP_IN = "etc/systemd/timesyncd.conf.d/50-dgxops.conf"
-RECORD = BACKUPS.lstrip("/") + "/timesyncd.json"
+RECORD = "timesyncd"
 HEADER = "# Written by dgxops.fleet.timesyncd, which owns this file. See timesyncd.conf(5).\n"
 
 _SERVER = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?\Z|^[0-9A-Fa-f]*:[0-9A-Fa-f:.]+\Z")
@@ -247,15 +247,12 @@ def _servers(option: str, names: Optional[Sequence[str]]) -> Tuple[str, ...]:
     return tuple(names or ())
 
 
-def parse_record(text: Optional[str]) -> Dict[str, Any]:
-    """What the first change found; raises :class:`FleetError` if the file is damaged."""
-    if text is None:
-        return {}
+def check_record(record: Mapping[str, Any]) -> Dict[str, Any]:
+    """What the first change found; raises :class:`FleetError` if it is something else."""
     try:
-        record = json.loads(text)
         for unit in record.get("units", {}).values():
             Unit(*unit)
         Zone(*record.get("zone", [None, None]))
         return dict(record)
-    except (ValueError, TypeError, AttributeError):
-        raise FleetError("/{0} is damaged; it holds how time was kept before the first change. Remove it to take what is now for that.".format(RECORD))
+    except (TypeError, AttributeError):
+        raise records.damaged(RECORD)

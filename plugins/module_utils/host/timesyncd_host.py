@@ -1,15 +1,14 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Reads how a host keeps its time, and changes it; what is to be changed is decided in :mod:`timesyncd`."""
-import json
 import os
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Dict, Optional, Tuple
 
-from . import apt
+from . import apt, records
 from .errors import FleetError
 from .files import read_text, remove, remove_if_empty, write_atomic
 from .host import Host
-from .timesyncd import DROP_IN, OTHER_PACKAGES, OTHER_UNITS, PACKAGE, RECORD, SERVICE, Change, Found, State, Wish, Zone, parse_record
+from .timesyncd import DROP_IN, OTHER_PACKAGES, OTHER_UNITS, PACKAGE, RECORD, SERVICE, Change, Found, State, Wish, Zone, check_record
 from .units import Unit, bring, why_not
 from .units import read_units as units_of
 
@@ -22,7 +21,7 @@ def read(wish: Wish, host: Host) -> Found:
     known = wish.timezone is not None and os.path.isfile(host.path("usr/share/zoneinfo/" + wish.timezone))
     return Found(
         State(read_packages(host), read_units(host), read_text(host.path(DROP_IN)), read_zone(host)),
-        int(version[1]), known, parse_record(read_text(host.path(RECORD))),
+        int(version[1]), known, check_record(records.read(RECORD, host.root)),
     )
 
 
@@ -51,17 +50,17 @@ def carry_out(change: Change, host: Host) -> State:
     """Do it and verify it. What was found is on the disk before the first step and removed after the last, so a run cut short is completed by the next."""
     if not change:
         if not change.keep:
-            remove(host.path(RECORD))
+            records.drop(RECORD, host.root)
         return change.before
-    _write_record(host, change.record)
+    records.write(RECORD, change.record, host.root)
     _change_packages(change, host)
     _change_files(change, host)
     _change_units(change, host)
     now = State(read_packages(host), read_units(host), read_text(host.path(DROP_IN)), read_zone(host))
     if change.keep:
-        _write_record(host, {key: value for key, value in change.record.items() if key != "restart"})
+        records.write(RECORD, {key: value for key, value in change.record.items() if key != "restart"}, host.root)
     else:
-        remove(host.path(RECORD))
+        records.drop(RECORD, host.root)
     return now
 
 
@@ -112,9 +111,3 @@ def _change_units(change: Change, host: Host) -> None:
             except FleetError:
                 pass  # the first failure is the one to tell
         raise FleetError("{0} The services run as before.".format(error.message))
-
-
-def _write_record(host: Host, record: Mapping[str, object]) -> None:
-    place = host.path(RECORD)
-    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-    write_atomic(place, json.dumps(record, sort_keys=True) + "\n", 0o600)

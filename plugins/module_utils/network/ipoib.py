@@ -5,17 +5,16 @@
 In connected mode a frame has up to 65520 bytes; in datagram mode as much as the fabric's MTU less 4, so 2044 or 4092
 (Documentation/infiniband/ipoib.rst of the kernel).
 """
-import json
-import os
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ..host import records
 from ..host.errors import FleetError
-from ..host.files import BACKUPS, Diff, read_text, remove, write_atomic
+from ..host.files import Diff, read_text, remove, write_atomic
 from ..host.sysfs import Sysfs
 
 RULE = "etc/udev/rules.d/99-zz-dgxops-ipoib.rules"
-RECORD = BACKUPS.lstrip("/") + "/ipoib.json"
+RECORD = "ipoib"
 HEADER = "# Written by dgxops.fleet.ipoib, which owns this file. See udev(7).\n"
 LARGEST = {"connected": 65520, "datagram": 4092}
 #: ARPHRD_INFINIBAND (include/uapi/linux/if_arp.h).
@@ -169,21 +168,12 @@ def _try(name: str, state: State, sysfs: Sysfs) -> None:
 
 
 def _read_record(sysfs: Sysfs) -> Dict[str, State]:
-    text = read_text(sysfs.path(RECORD))
-    if text is None:
-        return {}
+    found = records.read(RECORD, sysfs.root)
     try:
-        return {str(name): State(None if mode is None else str(mode), int(mtu)) for name, (mode, mtu) in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError):
-        raise FleetError("/{0} is damaged; it holds the interfaces from before the first change. Remove it to take what is now for that.".format(RECORD))
+        return {str(name): State(None if mode is None else str(mode), int(mtu)) for name, (mode, mtu) in found.items()}
+    except (ValueError, TypeError):
+        raise records.damaged(RECORD)
 
 
 def _write_record(record: Mapping[str, State], sysfs: Sysfs) -> None:
-    place = sysfs.path(RECORD)
-    if dict(record) == _read_record(sysfs):
-        return
-    if record:
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        write_atomic(place, json.dumps({name: list(state) for name, state in record.items()}, sort_keys=True) + "\n", 0o600)
-    else:
-        remove(place)
+    records.write(RECORD, {name: list(state) for name, state in record.items()}, sysfs.root)

@@ -1,13 +1,11 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What was there before the first change of the NFS mounts, and what came of what was asked for."""
-import json
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
-from ..host.errors import FleetError
-from ..host.files import BACKUPS
+from ..host import records
 
-RECORD = BACKUPS.lstrip("/") + "/nfs_mounts.json"
+RECORD = "nfs_mounts"
 
 
 class Live(NamedTuple):
@@ -42,7 +40,7 @@ class Record(NamedTuple):
     def __bool__(self) -> bool:
         return bool(self.mounts or self.open_end) or self.read_ahead is not None
 
-    def to_text(self) -> str:
+    def to_dict(self) -> Dict[str, Any]:
         mounts = {
             path: {
                 "fstab": kept.fstab, "live": [kept.live.source, list(kept.live.options)] if kept.live else None, "directories": list(kept.directories),
@@ -51,24 +49,23 @@ class Record(NamedTuple):
             for path, kept in self.mounts.items()
         }
         ahead = None if self.read_ahead is None else dict(self.read_ahead)
-        return json.dumps({"mounts": mounts, "read_ahead": ahead, "open_end": self.open_end}, sort_keys=True) + "\n"
+        return {"mounts": mounts, "read_ahead": ahead, "open_end": self.open_end}
 
 
 EMPTY = Record({}, None, False)
 
 
-def parse_record(text: Optional[str]) -> Record:
-    """Read it back; raises :class:`FleetError` if the file is damaged."""
-    if text is None:
+def parse_record(found: Mapping[str, Any]) -> Record:
+    """Read it back; raises :class:`FleetError` if it is something else."""
+    if not found:
         return EMPTY
     try:
-        found = json.loads(text)
         mounts: Dict[str, Kept] = {str(path): _kept(entry) for path, entry in found["mounts"].items()}
         ahead = found["read_ahead"]
         sizes = None if ahead is None else {str(path): int(size) for path, size in ahead.items()}
         return Record(mounts, sizes, bool(found["open_end"]))
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise FleetError("/{0} is damaged; it holds what was mounted before the first change. Remove it to take what is now for that.".format(RECORD))
+        raise records.damaged(RECORD)
 
 
 def _kept(entry: Mapping[str, Any]) -> Kept:

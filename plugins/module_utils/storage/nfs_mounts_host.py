@@ -5,8 +5,9 @@ import os
 import re
 from typing import Dict, List, Sequence, Tuple
 
+from ..host import records
 from ..host.errors import FleetError
-from ..host.files import keep_once, read_text, remove, write_atomic
+from ..host.files import BACKUPS, keep_once, read_text, remove, write_atomic
 from ..host.host import Host
 from ..host.mountinfo import Mounted, parse_mountinfo, seen_at
 from ..host.sysfs import Sysfs
@@ -34,7 +35,7 @@ def read(wish: Wish, host: Host) -> Found:
     """Read everything once."""
     mounts = read_mounts(host)
     return Found(
-        read_text(host.path(fstab.FSTAB)) or "", mounts, _read_ahead(mounts, host), read_text(host.path(RULE)), parse_record(read_text(host.path(RECORD))),
+        read_text(host.path(fstab.FSTAB)) or "", mounts, _read_ahead(mounts, host), read_text(host.path(RULE)), parse_record(records.read(RECORD, host.root)),
         {mount.path: _missing(mount.path, host) for mount in wish.mounts if seen_at(mounts, mount.path) is None}, _links(wish, mounts, host),
         read_release(host.sysfs),
         os.path.isdir(host.path("run/systemd/system")),
@@ -130,7 +131,7 @@ def _write_fstab(before: str, after: str, host: Host) -> None:
         return
     place = host.path(fstab.FSTAB)
     if os.path.exists(place):
-        keep_once(place, "fstab", host.path(os.path.dirname(RECORD)))
+        keep_once(place, "fstab", host.path(BACKUPS))
     write_atomic(place, after)
     if os.path.isdir(host.path("run/systemd/system")):  # it makes units of the entries, and would go by the old ones
         host.commands.run(("systemctl", "daemon-reload"))
@@ -208,14 +209,8 @@ def _verified(change: Change, wish: Wish, now: Found) -> Tuple[Record, List[str]
 
 
 def _write_record(before: Record, after: Record, host: Host) -> None:
-    if before == after:
-        return
-    place = host.path(RECORD)
-    if after:
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        write_atomic(place, after.to_text(), 0o600)
-    else:
-        remove(place)
+    if before != after:
+        records.write(RECORD, after.to_dict() if after else {}, host.root)
 
 
 def _read_ahead(mounts: Sequence[Mounted], host: Host) -> Dict[str, int]:

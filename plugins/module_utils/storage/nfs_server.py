@@ -6,12 +6,12 @@ Exports are in a file of their own in /etc/exports.d (exports(5)). The number of
 Ubuntu, in /etc/default/nfs-kernel-server, of which one line is replaced.
 """
 import ipaddress
-import json
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ..host import records
 from ..host.errors import FleetError
-from ..host.files import BACKUPS, Diff
+from ..host.files import Diff
 from ..host.mountinfo import escape, unescape
 from .nfsd import Export
 
@@ -19,7 +19,7 @@ SERVICE = "nfs-server.service"
 EXPORTS = "etc/exports.d/dgxops.exports"
 CONF = "etc/nfs.conf.d/dgxops.conf"
 DEFAULT = "etc/default/nfs-kernel-server"
-RECORD = BACKUPS.lstrip("/") + "/nfs_server.json"
+RECORD = "nfs_server"
 HEADER = "# Written by dgxops.fleet.nfs_server, which owns this file. See {0}.\n"
 
 _RDMA_PORT = re.compile(r"^rdma-port=([0-9]{1,5})$", re.MULTILINE)
@@ -93,12 +93,12 @@ class Record(NamedTuple):
     rdma: Optional[Tuple[int, ...]]
     directories: Tuple[str, ...]
 
-    def to_text(self) -> str:
-        values = self._asdict()
+    def to_dict(self) -> Dict[str, Any]:
+        values: Dict[str, Any] = dict(self._asdict())
         values["unit"] = None if self.unit is None else list(self.unit)
         values["rdma"] = None if self.rdma is None else list(self.rdma)
         values["directories"] = list(self.directories)
-        return json.dumps(values, sort_keys=True) + "\n"
+        return values
 
 
 class Found(NamedTuple):
@@ -164,12 +164,11 @@ def parse_exports(text: str) -> List[Tuple[str, str]]:
     return found
 
 
-def parse_record(text: Optional[str]) -> Optional[Record]:
-    """Read it back; raises :class:`FleetError` if the file is damaged."""
-    if text is None:
+def parse_record(found: Mapping[str, Any]) -> Optional[Record]:
+    """Read it back; raises :class:`FleetError` if it is something else."""
+    if not found:
         return None
     try:
-        found = json.loads(text)
         unit, threads, count, rdma = found["unit"], found["threads"], found["count_line"], found.get("rdma")
         return Record(
             None if unit is None else Unit(bool(unit[0]), bool(unit[1])), bool(found["installed"]), None if threads is None else int(threads),
@@ -177,7 +176,7 @@ def parse_record(text: Optional[str]) -> Optional[Record]:
             tuple(str(name) for name in found["directories"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-        raise FleetError("/{0} is damaged; it holds the NFS server from before the first change. Remove it to take what is now for that.".format(RECORD))
+        raise records.damaged(RECORD)
 
 
 def not_in_force(wish: Wish, in_force: Sequence[Export]) -> List[Export]:

@@ -4,8 +4,9 @@
 import os
 from typing import List, Tuple
 
+from ..host import records
 from ..host.errors import FleetError
-from ..host.files import keep_once, remove, remove_if_empty, write_atomic
+from ..host.files import BACKUPS, keep_once, remove, remove_if_empty, write_atomic
 from ..host.host import Host
 from .nfs_server import CONF, DEFAULT, EXPORTS, RECORD, SERVICE, Change, Found, Record, State, Unit, Wish, not_in_force, parse_exports, parse_record
 from .nfsd import ETAB, LISTENERS, Export, parse_etab, parse_listeners
@@ -30,7 +31,7 @@ def read(wish: Wish, host: Host) -> Found:
         sorted({export.path for export in wish.exports if not os.path.isdir(host.path(export.path))}),
         [(path, client, "/" + name) for path, client, name in elsewhere],
         [name for name in needed if not os.path.isdir(host.path(name)) and not (old and name == "etc/nfs.conf.d")],
-        parse_record(host.text(RECORD)),
+        parse_record(records.read(RECORD, host.root)),
     )
 
 
@@ -62,7 +63,7 @@ def carry_out(change: Change, wish: Wish, host: Host) -> None:
     if not change.keep:
         for name in change.remove:
             remove_if_empty(host.path(name))
-        remove(host.path(RECORD))
+        records.drop(RECORD, host.root)
 
 
 def _write_files(before: State, after: State, host: Host) -> None:
@@ -74,7 +75,7 @@ def _write_files(before: State, after: State, host: Host) -> None:
             remove(place)
             continue
         if name == DEFAULT and os.path.exists(place):
-            keep_once(place, "nfs-kernel-server", host.path(os.path.dirname(RECORD)))
+            keep_once(place, "nfs-kernel-server", host.path(BACKUPS))
         write_atomic(place, new)
 
 
@@ -154,7 +155,4 @@ def _unit(host: Host) -> Unit:
 
 
 def _write_record(record: Record, host: Host) -> None:
-    place = host.path(RECORD)
-    if record.to_text() != host.text(RECORD):
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        write_atomic(place, record.to_text(), 0o600)
+    records.write(RECORD, record.to_dict(), host.root)

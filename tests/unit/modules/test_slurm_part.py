@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.dgxops.fleet.plugins.module_utils.cluster import slurm_host, slurm_part_host
 from ansible_collections.dgxops.fleet.plugins.module_utils.cluster.slurm_node import Gpu, SlurmNode
 from ansible_collections.dgxops.fleet.plugins.module_utils.cluster.slurm_part import RECORD, SLURMD
+from ansible_collections.dgxops.fleet.plugins.module_utils.host import records
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands, Recorded, Result
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.sysfs import Sysfs
@@ -110,7 +111,7 @@ def test_everything_is_given_back(played, tmp_path):
     run_module(slurm_part.main, ASKED)
     run_module(slurm_part.main, dict(ASKED, files=dict(FILES, **{"cgroup.conf": "ConstrainCores=no\n"})))
     away = {"name": NAME, "state": "absent", "packages": False}
-    assert run_module(slurm_part.main, away, check=True)["changed"] and (tmp_path / RECORD).exists()
+    assert run_module(slurm_part.main, away, check=True)["changed"] and os.path.exists(records.place(RECORD, str(tmp_path)))
     assert run_module(slurm_part.main, away)["changed"]
     assert tree(tmp_path) == before and played.units == {"munge.service": ["enabled", True], SLURMD: ["disabled", False]}
     assert not run_module(slurm_part.main, away)["changed"]

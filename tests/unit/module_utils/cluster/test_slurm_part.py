@@ -118,10 +118,10 @@ def test_a_host_that_was_never_a_part_has_nothing_to_give_back():
     assert not slurm_part.decide(wish((), present=False), FRESH._replace(files=FILES))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{"])
-def test_a_broken_record_is_told(text):
-    with pytest.raises(FleetError, match="slurm_gpu.json should say how this host was"):
-        slurm_part.parse_record(text)
+@pytest.mark.parametrize("record", [{"files": 1}, {"files": {"passwd": True}}, {"units": []}, {"units": {"munge.service": 5}}])
+def test_a_record_of_something_else_is_told(record):
+    with pytest.raises(FleetError, match="slurm_gpu.json is damaged"):
+        slurm_part.check_record(record)
 
 
 # -- nodes without jobs ------------------------------------------------------------------------------------------------------------------

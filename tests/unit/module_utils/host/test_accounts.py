@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from ansible_collections.dgxops.fleet.plugins.module_utils.host import accounts_host
+from ansible_collections.dgxops.fleet.plugins.module_utils.host import accounts_host, records
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.accounts import decide, wishes_from_params
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Result
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
@@ -56,7 +56,7 @@ def test_nobody_reads_a_password_in_the_process_list_or_the_diff(host):
     told = " ".join(host.commands.asked) + str(work.diffs)
     assert "secrethash" not in told and "bobshash" not in told
     assert "has a password (changed)" in told
-    assert os.stat(host.path(accounts_host.RECORD)).st_mode & 0o077 == 0
+    assert os.stat(records.place(accounts_host.RECORD, host.root)).st_mode & 0o077 == 0
 
 
 def test_a_hundred_users_who_are_there_already_cost_no_command_at_all(host):
@@ -154,7 +154,7 @@ def test_a_host_is_given_back_as_it_was_and_homes_are_kept(host):
     run(host, DGXUSER, {"name": "bob", "comment": "Robert", "shell": "/bin/bash", "password_hash": "$6$a$b", "groups": ["docker"]}, groups=[DOCKER])
     assert back(host)
     assert texts(host) == before
-    assert os.path.isdir(host.path("home/dgxuser")) and not os.path.exists(host.path(accounts_host.RECORD))
+    assert os.path.isdir(host.path("home/dgxuser")) and not os.path.exists(records.place(accounts_host.RECORD, host.root))
     assert not back(host)
 
 
@@ -195,9 +195,9 @@ def test_a_program_that_fails_is_told_with_its_words(host):
 
 
 def test_a_damaged_record_is_told_and_not_guessed(host):
-    os.makedirs(os.path.dirname(host.path(accounts_host.RECORD)))
+    os.makedirs(os.path.dirname(records.place(accounts_host.RECORD, host.root)))
     for text in ("{", "[1]", '{"changed": {"bob": {"shadow": [1, 2, 3, 4, 5, 6, 7, 8, 9]}}}'):
-        with open(host.path(accounts_host.RECORD), "w") as handle:
+        with open(records.place(accounts_host.RECORD, host.root), "w") as handle:
             handle.write(text)
         with pytest.raises(FleetError, match="local_accounts.json is damaged"):
             run(host, {"name": "eve"})

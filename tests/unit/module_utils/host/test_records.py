@@ -35,5 +35,5 @@ def test_a_damaged_record_is_named_with_what_to_do(tmp_path, text):
     records.write("x", {"a": 1}, root)
     with open(records.place("x", root), "w") as handle:
         handle.write(text)
-    with pytest.raises(FleetError, match="/var/backups/dgxops/x.json is damaged.*Remove it"):
+    with pytest.raises(FleetError, match="/var/backups/dgxops/x.json is damaged.*or remove it"):
         records.read("x", root)

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """One time service on a host: taken over, configured, and given back."""
 import os
+import pathlib
 
 import pytest
 
-from ansible_collections.dgxops.fleet.plugins.module_utils.host import timesyncd, timesyncd_host
+from ansible_collections.dgxops.fleet.plugins.module_utils.host import records, timesyncd, timesyncd_host
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.timesyncd import PACKAGE, SERVICE
 
@@ -212,7 +213,7 @@ def test_settings_that_an_older_systemd_does_not_know_are_left_out_with_a_warnin
 
 def test_a_damaged_record_is_told_and_not_guessed(tmp_path):
     host = host_below(tmp_path, TimeHost(units=RUNNING))
-    record = tmp_path / timesyncd.RECORD
+    record = pathlib.Path(records.place(timesyncd.RECORD, str(tmp_path)))
     record.parent.mkdir(parents=True)
     for text in ("{", "[]", '{"units": {"a": [1]}}', '{"zone": 3}'):
         record.write_text(text)

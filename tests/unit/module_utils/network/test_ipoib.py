@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from ansible_collections.dgxops.fleet.plugins.module_utils.host import records
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.sysfs import Sysfs
 from ansible_collections.dgxops.fleet.plugins.module_utils.network import ipoib
@@ -39,7 +40,7 @@ def test_mode_and_mtu_are_set_and_kept_and_given_back(host):
     assert 'KERNEL=="ib0", ACTION=="add", SUBSYSTEM=="net", ATTR{mode}="connected", ATTR{mtu}="65520"' in host.read(ipoib.RULE)
     assert not run(host, wish("ib0"))
     assert run(host, wish(state="absent")) and now(host, "ib0") == ("datagram", "2044")
-    assert not run(host, wish(state="absent")) and host.read(ipoib.RULE) is None and not os.path.exists(host.path(ipoib.RECORD))
+    assert not run(host, wish(state="absent")) and host.read(ipoib.RULE) is None and not os.path.exists(records.place(ipoib.RECORD, host.root))
 
 
 def test_an_interface_that_is_no_longer_named_is_given_back(host):
@@ -79,7 +80,7 @@ def test_a_refused_mtu_puts_the_mode_back(host, monkeypatch):
 
 def test_a_damaged_record_is_told(host):
     run(host, wish("ib0"))
-    with open(host.path(ipoib.RECORD), "w") as handle:
+    with open(records.place(ipoib.RECORD, host.root), "w") as handle:
         handle.write('{"ib0": 1}')
     with pytest.raises(FleetError, match="ipoib.json is damaged"):
         run(host, wish(state="absent"))

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from ansible_collections.dgxops.fleet.plugins.module_utils.host import records
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage import nfs_mount_record, nfs_mounts
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage import nfs_mounts_host as host
@@ -58,7 +59,7 @@ def test_everything_is_given_back_to_the_byte(tmp_path, fstab):
     run(client, wish(client, DATA, HOME, read_ahead_kib=4096))
     run(client, wish(client, HOME, ("/new", "nfs01:/new")))
     assert run(client, wish(client, state="absent"))[0]
-    assert state(client) == before and not os.path.exists(client.path(nfs_mount_record.RECORD))
+    assert state(client) == before and not os.path.exists(records.place(nfs_mount_record.RECORD, client.root))
     assert not run(client, wish(client, state="absent"))[0]
 
 
@@ -289,7 +290,7 @@ def test_an_entry_for_something_else_is_not_touched(tmp_path):
 def test_a_damaged_record_is_told(client):
     run(client, wish(client, HOME))
     for text in ("{", "[]", '{"mounts": {"/x": {}}, "read_ahead": null, "open_end": false}'):
-        with open(client.path(nfs_mount_record.RECORD), "w") as handle:
+        with open(records.place(nfs_mount_record.RECORD, client.root), "w") as handle:
             handle.write(text)
         with pytest.raises(FleetError, match="nfs_mounts.json is damaged"):
             plan(client, wish(client, state="absent"))

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.dgxops.fleet.plugins.module_utils.host import records
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands, Result
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
@@ -130,7 +131,7 @@ def test_everything_is_given_back(tmp_path, unit, enabled, active):
     assert server.sysfs.read("proc/fs/nfsd/threads") == "32"
     assert run(server, wish(state="absent")) and state(server) == before
     assert server.sysfs.read("proc/fs/nfsd/threads") == (threads or "0")
-    assert not run(server, wish(state="absent")) and not os.path.exists(server.sysfs.path(nfs_server.RECORD))
+    assert not run(server, wish(state="absent")) and not os.path.exists(records.place(nfs_server.RECORD, server.root))
 
 
 def test_a_server_that_runs_takes_rdma_too_and_gives_it_back_by_a_restart(server):
@@ -245,7 +246,7 @@ def test_async_needs_consent(server):
 def test_a_damaged_record_is_told(server):
     run(server, wish(DATA))
     for text in ("{", "[]", '{"unit": 1}', '{"unit": [1], "installed": true, "threads": null, "count_line": null, "directories": []}'):
-        with open(server.sysfs.path(nfs_server.RECORD), "w") as handle:
+        with open(records.place(nfs_server.RECORD, server.root), "w") as handle:
             handle.write(text)
         with pytest.raises(FleetError, match="nfs_server.json is damaged"):
             run(server, wish(state="absent"))
