@@ -1,14 +1,14 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The boot menu of this host: reading what GRUB is told and what it made of it, and changing that. See :mod:`.grub`."""
-import json
 import os
 import re
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
+from . import records
 from .commands import Commands
 from .errors import FleetError
-from .files import BACKUPS, read_text, remove, write_atomic
+from .files import read_text, remove, write_atomic
 from .grub import DEFAULTS, DROP_INS, GRUB_CFG, VARIABLES, Change, Entry, Found, Wish, parse_entries, show
 from .kernel import huge_pages, in_force, parse_line
 from .shell_assignments import Source
@@ -104,27 +104,20 @@ def _verify(wish: Wish, entries: Sequence[Entry]) -> None:
 
 
 def record_of(wish: Wish) -> str:
-    """The file that remembers which parameters are still to be seen in the boot menu or the running kernel."""
-    return "{0}/kernel_cmdline/{1}.json".format(BACKUPS, wish.name)
+    """Under which name is remembered which parameters are still to be seen in the boot menu or the running kernel."""
+    return "kernel_cmdline/{0}".format(wish.name)
 
 
 def _read_record(wish: Wish, host: Host) -> Tuple[str, ...]:
-    text = host.text(record_of(wish))
-    if text is None:
-        return ()
+    found = records.read(record_of(wish), host.root)
     try:
-        return tuple(str(item) for item in json.loads(text)["parameters"])
-    except (ValueError, KeyError, TypeError):
-        raise FleetError("{0} is damaged. Remove it; then parameters taken away earlier are no longer looked for.".format(record_of(wish)))
+        return tuple(str(item) for item in found["parameters"]) if found else ()
+    except (KeyError, TypeError):
+        raise records.damaged(record_of(wish))
 
 
 def _write_record(wish: Wish, host: Host, record: Sequence[str]) -> None:
-    place = host.path(record_of(wish))
-    if record:
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        write_atomic(place, json.dumps({"parameters": list(record)}) + "\n", 0o600)
-    else:
-        remove(place)
+    records.write(record_of(wish), {"parameters": list(record)} if record else {}, host.root)
 
 
 def _put(place: str, text: Optional[str]) -> None:

@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Options of kernel modules: for when they are loaded (modprobe.d(5)), in force at once where the kernel allows that (/sys/module), and given back."""
 import errno
-import json
 import os
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from . import records
 from .commands import Commands
 from .errors import FleetError
-from .files import BACKUPS, Diff, read_text, remove, write_atomic
+from .files import Diff, read_text, remove, write_atomic
 from .sysfs import Sysfs
 
 HEADER = "# Written by dgxops.fleet.module_options, which owns this file. See modprobe.d(5).\n"
@@ -50,8 +50,9 @@ class Wish(NamedTuple):
         return "etc/modprobe.d/zz-dgxops-{0}.conf".format(self.name)
 
     @property
-    def record_path(self) -> str:
-        return "{0}/module_options-{1}.json".format(BACKUPS.lstrip("/"), self.name)
+    def record(self) -> str:
+        """Under which name the values from before the first change are remembered."""
+        return "module_options-{0}".format(self.name)
 
 
 class Parameter(NamedTuple):
@@ -195,29 +196,19 @@ def _options_of(module: str, sysfs: Sysfs, commands: Commands) -> Optional[List[
 
 
 def _read_record(wish: Wish, sysfs: Sysfs) -> Dict[Option, str]:
-    text = read_text(sysfs.path(wish.record_path))
-    if text is None:
-        return {}
+    found = records.read(wish.record, sysfs.root)
     try:
-        found = json.loads(text)["values"].items()
-        return {(str(module), str(option)): str(value) for module, options in found for option, value in options.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise FleetError(
-            "/{0} is damaged; it holds the options from before the first change. Remove it to take those of now for these.".format(wish.record_path))
+        values = found["values"].items() if found else ()
+        return {(str(module), str(option)): str(value) for module, options in values for option, value in options.items()}
+    except (KeyError, AttributeError):
+        raise records.damaged(wish.record)
 
 
 def _write_record(wish: Wish, sysfs: Sysfs, record: Mapping[Option, str]) -> None:
-    if dict(record) == _read_record(wish, sysfs):
-        return
-    place = sysfs.path(wish.record_path)
-    if not record:
-        remove(place)
-        return
     values: Dict[str, Dict[str, str]] = {}
     for (module, option), value in record.items():
         values.setdefault(module, {})[option] = value
-    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-    write_atomic(place, json.dumps({"values": values}, sort_keys=True) + "\n", 0o600)
+    records.write(wish.record, {"values": values} if values else {}, sysfs.root)
 
 
 def _line(option: Option, value: str) -> str:

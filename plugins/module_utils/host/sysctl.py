@@ -6,13 +6,12 @@
 /etc/sysctl.d is what sysctl.d(5) provides for this.
 """
 import errno
-import json
-import os
 import re
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from . import records
 from .errors import FleetError
-from .files import BACKUPS, Diff, read_text, remove, write_atomic
+from .files import Diff, read_text, remove, write_atomic
 from .kept import SYSCTL, SYSCTL_PREFIX
 from .sysfs import Sysfs
 
@@ -42,9 +41,9 @@ class Wish(NamedTuple):
         return "{0}/{1}{2}.conf".format(SYSCTL, SYSCTL_PREFIX, self.name)
 
     @property
-    def record_path(self) -> str:
-        """Where the values from before the first change are remembered."""
-        return "{0}/sysctl-{1}.json".format(BACKUPS.lstrip("/"), self.name)
+    def record(self) -> str:
+        """Under which name the values from before the first change are remembered."""
+        return "sysctl-{0}".format(self.name)
 
 
 class Found(NamedTuple):
@@ -162,26 +161,15 @@ def _put_back(sysfs: Sysfs, step: Step) -> None:
 
 
 def _read_record(wish: Wish, sysfs: Sysfs) -> Dict[str, str]:
-    text = read_text(sysfs.path(wish.record_path))
-    if text is None:
-        return {}
+    found = records.read(wish.record, sysfs.root)
     try:
-        return {str(key): str(value) for key, value in json.loads(text)["values"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise FleetError(
-            "/{0} is damaged; it holds the settings from before the first change. Remove it to take those of now for these.".format(wish.record_path)
-        )
+        return {str(key): str(value) for key, value in found["values"].items()} if found else {}
+    except (KeyError, AttributeError):
+        raise records.damaged(wish.record)
 
 
 def _write_record(wish: Wish, sysfs: Sysfs, record: Mapping[str, str]) -> None:
-    if record == _read_record(wish, sysfs):
-        return
-    place = sysfs.path(wish.record_path)
-    if record:
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        write_atomic(place, json.dumps({"values": dict(sorted(record.items()))}) + "\n", 0o600)
-    else:
-        remove(place)
+    records.write(wish.record, {"values": dict(record)} if record else {}, sysfs.root)
 
 
 def _value(key: str, value: Any) -> str:

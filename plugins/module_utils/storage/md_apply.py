@@ -1,17 +1,16 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Reads what there is of arrays and drives on this host, and carries out what :mod:`md_change` decided."""
-import json
 import os
 import uuid
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from ..host import apt
+from ..host import apt, records
 from ..host.commands import Commands
 from ..host.dgx import Platform, platform, platform_of, read_dmi
 from ..host.drives import Drive
 from ..host.errors import FleetError
-from ..host.files import BACKUPS, read_text, remove, write_atomic
+from ..host.files import read_text, remove, write_atomic
 from ..host.host import Host as AnyHost
 from .blocks import read_places, swap_devices
 from .contents import Busy, Contents, Drives, Uses, is_busy, read_uses, signatures
@@ -24,7 +23,6 @@ from .md_query import asker
 from .md_sysfs import read_arrays
 from .packages import install
 
-_RECORDS = BACKUPS.lstrip("/") + "/md_array"
 #: Debian's hook copies mdadm.conf into the initramfs, where arrays are assembled before the system on the drives is there to read its own.
 _HOOK, _TOOL = "usr/share/initramfs-tools/hooks/mdadm", "usr/sbin/update-initramfs"
 
@@ -122,29 +120,20 @@ def _usual_conf(host: Host) -> str:
     return PATHS[1] if os.path.exists(host.path("etc/redhat-release")) else PATHS[0]
 
 
-def _record_path(wish: Wish, host: Host) -> str:
-    return host.path("{0}/{1}.json".format(_RECORDS, wish.name))
+def _record_of(wish: Wish) -> str:
+    return "md_array/{0}".format(wish.name)
 
 
 def _read_record(wish: Wish, host: Host) -> Optional[Record]:
-    place = _record_path(wish, host)
-    text = read_text(place)
-    if text is None:
-        return None
+    values = records.read(_record_of(wish), host.root)
     try:
-        values = json.loads(text)
-        return Record(**dict(values, replaced=tuple(values["replaced"])))
-    except (ValueError, TypeError, KeyError):
-        raise FleetError("{0} is damaged; it tells how this host was before the first change. Remove it to take what is now for that.".format(place))
+        return Record(**dict(values, replaced=tuple(values["replaced"]))) if values else None
+    except (TypeError, KeyError):
+        raise records.damaged(_record_of(wish))
 
 
 def _write_record(wish: Wish, host: Host, record: Optional[Record]) -> None:
-    place = _record_path(wish, host)
-    if record is None:
-        remove(place)
-        return
-    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-    write_atomic(place, json.dumps(record._asdict(), sort_keys=True) + "\n", 0o600)
+    records.write(_record_of(wish), record._asdict() if record is not None else {}, host.root)
 
 
 def carry_out(change: Change, host: Host) -> None:
