@@ -16,6 +16,9 @@ from .errors import FleetError
 
 #: Programs of the system live here even where a login shell of a plain user does not look.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: Seconds that systemctl and the like wait for an answer (systemd's docs/ENVIRONMENT.md). Their own 25 are too few where systemd reads hundreds of units anew,
+#: or gets its share of a host that is fully busy.
+_SYSTEMD = "120"
 
 
 def search_path() -> str:
@@ -39,7 +42,7 @@ class Result(NamedTuple):
 class Commands:
     """Runs programs for real, in the C locale, without a shell."""
 
-    def __init__(self, timeout: float = 60.0) -> None:
+    def __init__(self, timeout: float = 180.0) -> None:
         self.timeout = timeout
 
     def run(self, argv: Sequence[str], timeout: Optional[float] = None, text_in: Optional[str] = None) -> Result:
@@ -48,7 +51,7 @@ class Commands:
         ``timeout`` is in seconds. Raises :class:`FleetError` if the program is missing or does not end in time.
         """
         limit = self.timeout if timeout is None else timeout
-        environment = dict(os.environ, LC_ALL="C", LANGUAGE="C", PATH=search_path())
+        environment = dict(os.environ, LC_ALL="C", LANGUAGE="C", PATH=search_path(), SYSTEMD_BUS_TIMEOUT=_SYSTEMD)
         try:
             # This package knows no Ansible, and so not its run_command.
             process = subprocess.Popen(  # pylint: disable=ansible-bad-function
