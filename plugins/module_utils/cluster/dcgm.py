@@ -18,6 +18,8 @@ _WORDS = {
     "pass": "pass", "passed": "pass", "ok": "pass", "skip": "skip", "skipped": "skip", "not run": "skip", "notrun": "skip", "not supported": "skip",
     "warn": "warn", "warning": "warn", "fail": "fail", "failed": "fail", "error": "fail",
 }
+#: So many braces may stand in what other programs write before the diagnosis.
+_BRACES = 100
 _ROW = re.compile(r"^[|+]\s?(.*?)\s*[|+]\s?(.*?)\s*[|+]?$")
 _SECTION = re.compile(r"^-{3,}\s+(.+?)\s+-*$")
 _PART = re.compile(r"(Pass|Warn|Fail|Skip|Error|Not Run)\s*-\s*(All|GPUs?:?\s*[\d,\s]+)", re.IGNORECASE)
@@ -71,17 +73,26 @@ def diagnosis_of(text: str) -> Diagnosis:
     if found is None:
         found = _by_table(text)
     if not found.results:
-        said = [line.strip() for line in text.splitlines() if line.strip(" +-=|")]
+        said = [line.strip()[:200] for line in _clean(text).splitlines() if line.strip(" +-=|")]
         raise FleetError("dcgmi diag was expected to tell results of tests, but said: {0}".format("; ".join(said[:8]) or "nothing"))
-    return found
+    return Diagnosis(tuple(result._replace(
+        category=_clean(result.category), test=_clean(result.test), gpu=_clean(result.gpu), messages=tuple(_clean(one) for one in result.messages),
+    ) for result in found.results), _clean(found.version), _clean(found.driver))
+
+
+def _clean(text: str) -> str:
+    """Without what no file and no database takes: halves of characters, which JSON can spell, and zero bytes."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
 
 
 def _by_json(text: str) -> Optional[Diagnosis]:
     start = text.find("{")
-    while start >= 0:
+    for _attempt in range(_BRACES):
+        if start < 0:
+            break
         try:
             data = json.JSONDecoder().raw_decode(text[start:])[0]
-        except ValueError:
+        except (ValueError, RecursionError):
             start = text.find("{", start + 1)
             continue
         if isinstance(data, dict):

@@ -27,6 +27,8 @@ BACKENDS = ("dcgm", "nvidia_smi", "kernel")
 TIME_LIMITS = {1: 300, 2: 1800, 3: 5400, 4: 21600}
 #: A stopped dcgmi tells its engine to stop; if it does not, it is ended.
 _GRACE = 20
+#: A thousand times as much as dcgmi prints of 16 GPUs.
+_MOST_BYTES = 64 << 20
 
 
 class Order(NamedTuple):
@@ -105,6 +107,8 @@ def _run_watched(argv: Sequence[str], limit: float, busy: Callable[[], Optional[
             while process.poll() is None:
                 if time.monotonic() > end:
                     raise FleetError("{0} did not end within {1:g} s and was stopped.".format(" ".join(argv), limit))
+                if os.fstat(output.fileno()).st_size > _MOST_BYTES:
+                    raise FleetError("{0} printed more than {1} MiB and was stopped.".format(" ".join(argv), _MOST_BYTES >> 20))
                 who = busy()
                 if who:
                     raise Stopped(who[0].upper() + who[1:])
@@ -115,7 +119,7 @@ def _run_watched(argv: Sequence[str], limit: float, busy: Callable[[], Optional[
         finally:
             _end(process)
         output.seek(0)
-        return output.read().decode("utf-8", "replace")
+        return output.read(_MOST_BYTES).decode("utf-8", "replace")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

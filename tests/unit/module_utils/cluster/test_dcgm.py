@@ -206,6 +206,19 @@ def test_no_document_whatsoever_does_either(document):
         pass
 
 
+@pytest.mark.parametrize("text", ['{"a":' * 100000, '{"DCGM Diagnostic":' + "[" * 100000, "{" * 200000, "\0" * 1000, "|" * 100000])
+def test_what_no_program_should_print_is_no_diagnosis(text):
+    with pytest.raises(FleetError, match="expected to tell results") as caught:
+        diagnosis_of(text)
+    assert len(caught.value.message) < 2000
+
+
+def test_letters_that_no_file_takes_are_put_in_order():
+    """Halves of characters, as JSON can spell them, and zero bytes: the history takes neither."""
+    text = r'''{"DCGM Diagnostic": {"test_categories": [{"tests": [{"name": "a\ud800", "results": [{"status": "Fail", "warnings": ["b\u0000c"]}]}]}]}}'''
+    assert ill(text) == [("a?", "", "fail", ("bc",))]
+
+
 def test_the_illest_counts():
     assert worst(["pass", "skip"]) == "pass"
     assert worst(["warn", "fail", "pass"]) == "fail"

@@ -80,6 +80,21 @@ def test_no_answer_is_told_and_kept(node, script, words):
     assert words in found.note
 
 
+def test_a_dcgm_that_does_not_stop_printing_fills_no_disk(node, monkeypatch):
+    monkeypatch.setattr(dcgm_run, "_MOST_BYTES", 1 << 20)
+    node("dcgmi", "exec yes")
+    found = examine(Order(1), node.root, poll=0.05)
+    assert found.status == "broken" and "printed more than 1 MiB and was stopped" in found.note
+
+
+@pytest.mark.parametrize("script, words", [("exit 0", "said: nothing"), ("kill -SEGV $$", "said: nothing")])
+def test_a_dcgm_that_says_nothing_is_not_taken_for_well(node, script, words):
+    node("dcgmi", script)
+    found = examine(Order(1), node.root, poll=0.05)
+    assert found.status == "broken"
+    assert words in found.note
+
+
 def job(root):
     os.makedirs(os.path.join(root, "sys/fs/cgroup/system.slice/slurmstepd.scope/job_9"))
 
