@@ -72,7 +72,7 @@ jobs:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.cluster.slurm_drain import drain, is_drained_for, known, resume
+from ..module_utils.cluster.slurm_drain import PREFERENCES, drain, is_drained_for, known, resume
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import errors_reported_by
 
@@ -89,7 +89,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     name, reason, wait = module.params["name"], module.params["reason"], module.params["wait"]
     with errors_reported_by(module):
-        commands = Commands()
+        commands = Commands(unseen=PREFERENCES)
         before = after = known(commands, name)
         wanted = module.params["state"] == "drained"
         changed = before.in_service if wanted else is_drained_for(before, reason)

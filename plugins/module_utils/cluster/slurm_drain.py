@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Nodes without jobs for as long as something disturbs them, and what slurmctld thinks of a node."""
 import contextlib
+import re
 import time
 from typing import List, NamedTuple, Sequence
 
@@ -15,6 +16,8 @@ _PAUSE, _LONGEST_PAUSE = 1.0, 10.0
 #: What a user can do about jobs that are in the way of a new configuration.
 _REMEDY = "Wait for them, or give slurm_gpu_drain_wait the seconds for which the role may keep new jobs off and wait for these."
 _BEGUN = "RUNNING,COMPLETING,SUSPENDED,CONFIGURING,STOPPED"
+#: Variables by which users have squeue and sinfo leave out what they do not care for, or ask another cluster.
+PREFERENCES = ("SQUEUE_", "SINFO_", "SCONTROL_", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT")
 _BY_SLURM = ("Low ", "gres/", "Node configuration differs")
 
 
@@ -89,7 +92,7 @@ def is_drained_for(state: State, reason: str) -> bool:
 def check_no_jobs(commands: Commands) -> None:
     """Raise :class:`FleetError` if jobs run anywhere; a controller that does not answer has none to lose."""
     try:
-        running = commands.output(["squeue", "--noheader", "--states=" + _BEGUN, "--format=%A"]).split()
+        running = commands.output(["squeue", "--all", "--noheader", "--states=" + _BEGUN, "--format=%A"]).split()
     except FleetError:
         return
     if running:
@@ -99,17 +102,33 @@ def check_no_jobs(commands: Commands) -> None:
 
 def jobs_on(commands: Commands, nodes: Sequence[str]) -> List[str]:
     """The numbers of the jobs that have begun on these nodes and not ended."""
-    text = commands.output(["squeue", "--noheader", "--states=" + _BEGUN, "--format=%A",
+    text = commands.output(["squeue", "--all", "--noheader", "--states=" + _BEGUN, "--format=%A",
                             "--nodelist=" + cpuset.show_hosts(nodes)])
     return sorted(set(text.split()), key=int)
 
 
 def state_of(commands: Commands, name: str) -> State:
     """What slurmctld thinks of a node; ``not there`` if it knows none of that name."""
-    text = commands.output(["sinfo", "--noheader", "--Node", "--format=%T|%E", "--nodes=" + name])
-    line = (text.strip().splitlines() or ["not there|"])[0]
-    state, _bar, reason = line.partition("|")
+    text = commands.output(["sinfo", "--all", "--noheader", "--Node", "--format=%T|%E", "--nodes=" + name])
+    if not text.strip():
+        return _state_outside_partitions(commands, name)
+    state, _bar, reason = text.strip().splitlines()[0].partition("|")
     return State(state.strip(), "" if reason.strip() == "none" else reason.strip())
+
+
+def _state_outside_partitions(commands: Commands, name: str) -> State:
+    """The state of a node in no partition, of which sinfo does not tell, in sinfo's words."""
+    told = commands.run(["scontrol", "--oneliner", "show", "node", name])
+    match = re.search(r" State=(\S+)", told.out)
+    if told.rc != 0 or not match:
+        return State("not there", "")
+    base, *flags = match.group(1).lower().split("+")
+    reason = re.search(r" Reason=(.*?)(?: \[[^\]]*\])?(?: [A-Z]\w+=.*)?\s*$", told.out)
+    if "invalid_reg" in flags:
+        base = "inval"
+    elif "drain" in flags:
+        base = ("drained" if base.startswith(("idle", "down")) else "draining") + ("*" if base.endswith("*") else "")
+    return State(base, reason.group(1) if reason else "")
 
 
 def known(commands: Commands, name: str) -> State:

@@ -40,10 +40,11 @@ class Result(NamedTuple):
 
 
 class Commands:
-    """Runs programs for real, in the C locale, without a shell."""
+    """Runs programs for real, in the C locale, without a shell. They do not see variables that begin with one of ``unseen``: a user's preferences."""
 
-    def __init__(self, timeout: float = 180.0) -> None:
+    def __init__(self, timeout: float = 180.0, unseen: Tuple[str, ...] = ()) -> None:
         self.timeout = timeout
+        self.unseen = unseen
 
     def run(self, argv: Sequence[str], timeout: Optional[float] = None, text_in: Optional[str] = None) -> Result:
         """Run ``argv`` and return its answer, whatever the exit status.
@@ -51,7 +52,8 @@ class Commands:
         ``timeout`` is in seconds. Raises :class:`FleetError` if the program is missing or does not end in time.
         """
         limit = self.timeout if timeout is None else timeout
-        environment = dict(os.environ, LC_ALL="C", LANGUAGE="C", PATH=search_path(), SYSTEMD_BUS_TIMEOUT=_SYSTEMD)
+        seen = {name: value for name, value in os.environ.items() if not name.startswith(self.unseen)}
+        environment = dict(seen, LC_ALL="C", LANGUAGE="C", PATH=search_path(), SYSTEMD_BUS_TIMEOUT=_SYSTEMD)
         try:
             # This package knows no Ansible, and so not its run_command.
             process = subprocess.Popen(  # pylint: disable=ansible-bad-function
@@ -82,7 +84,8 @@ class Commands:
         result = self.run(argv, timeout, text_in)
         if result.rc != 0:
             said = (result.err.strip() or result.out.strip() or "nothing").replace("\n", "; ")
-            raise FleetError("{0} failed with status {1} and said: {2}".format(" ".join(argv), result.rc, said))
+            how = "failed with status {0}".format(result.rc) if result.rc > 0 else "was ended by signal {0}".format(-result.rc)
+            raise FleetError("{0} {1} and said: {2}".format(" ".join(argv), how, said))
         return result.out
 
 

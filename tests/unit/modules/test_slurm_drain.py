@@ -34,7 +34,7 @@ class Controller(Commands):
 @pytest.fixture
 def controller(monkeypatch):
     played = Controller()
-    monkeypatch.setattr(slurm_drain, "Commands", lambda: played)
+    monkeypatch.setattr(slurm_drain, "Commands", lambda **more: played)
     monkeypatch.setattr(core, "_PAUSE", 0.01)
     return played
 

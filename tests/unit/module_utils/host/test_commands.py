@@ -86,6 +86,18 @@ def test_a_program_that_fails_silently_is_reported_as_such(tmp_path):
         Commands().output([script(tmp_path, "exit 1")])
 
 
+def test_a_program_that_crashed_is_told_by_its_signal(tmp_path):
+    with pytest.raises(FleetError, match="was ended by signal 11 and said: nothing"):
+        Commands().output([script(tmp_path, "kill -SEGV $$")])
+
+
+def test_a_users_preferences_are_not_for_programs_whose_answers_are_relied_on(tmp_path, monkeypatch):
+    """/etc/environment may say SQUEUE_PARTITION=debug, and jobs elsewhere would not be seen."""
+    monkeypatch.setenv("SQUEUE_PARTITION", "debug")
+    program = script(tmp_path, "echo ${SQUEUE_PARTITION-all}")
+    assert (Commands().output([program]), Commands(unseen=("SQUEUE_",)).output([program])) == ("debug\n", "all\n")
+
+
 def test_a_recording_answers_for_the_programs_and_keeps_the_order_of_questions():
     recorded = Recorded({("mdadm", "--version"): Result(0, "mdadm - v4.2\n", "")})
     assert recorded.output(["mdadm", "--version"]) == "mdadm - v4.2\n"
