@@ -19,7 +19,7 @@ options:
     type: dict
     required: true
   version:
-    description: The version of Slurm, in quotes, such as V("22.05"). Known are 20.11 to 25.11.
+    description: The version of Slurm, in quotes, such as V("22.05"). Known are 20.11 to 26.05.
     type: str
     required: true
   mode:

@@ -417,11 +417,15 @@ def _write_card(tree: _Tree, card: Card) -> None:
 
 
 def _write_driver(tree: _Tree, machine: Machine) -> None:
-    """What NVIDIA's driver says of the GPUs that it has."""
-    gpus = sorted((card.address, card.gpu) for card in machine.cards if card.gpu)
-    for minor, (address, model) in zip(range(len(gpus)) if machine.minors is None else machine.minors, gpus):
-        tree.write("proc/driver/nvidia/gpus/%s/information" % address, "Model: \t\t %s\nIRQ:   \t\t 42\nBus Location: \t %s\nDevice Minor: \t %d" % (
-            model, address, minor))
+    """What NVIDIA's driver says of the GPUs that it has, and the kernel of which CPUs are next to them: from 24.11 on, slurmd -C reads that too."""
+    gpus = sorted((card.address, card.gpu, card.node) for card in machine.cards if card.gpu)
+    for minor, (address, model, node) in zip(range(len(gpus)) if machine.minors is None else machine.minors, gpus):
+        tree.write("proc/driver/nvidia/gpus/%s/information" % address,
+                   "Model: \t\t %s\nIRQ:   \t\t 42\nGPU UUID: \t GPU-00000000-0000-4000-8000-%012x\nBus Location: \t %s\nDevice Minor: \t %d" % (
+                       model, int(address.replace(":", "").replace(".", ""), 16), address, minor))
+        tree.link("sys/bus/pci/drivers/nvidia/" + address, "sys/bus/pci/devices/" + address)
+        tree.write("sys/bus/pci/devices/%s/local_cpulist" % address, _list(
+            thread.id for thread in machine.threads if thread.online and (thread.node == node or node < 0)))
 
 
 def _write_function(tree: _Tree, place: str, address: str, pci_class: str, vendor: str, device: str, node: int) -> None:

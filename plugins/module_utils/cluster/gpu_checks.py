@@ -1,6 +1,7 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A host's GPUs checked without DCGM: by what nvidia-smi tells of them, or else by what the kernel does. These checks disturb no job, and find less."""
+import glob
 import os
 import re
 from typing import Dict, List, Optional, Tuple
@@ -150,12 +151,17 @@ _KEEPERS = frozenset((
 
 
 def _slurm_job(root: str) -> Optional[str]:
-    """The first job in Slurm's control groups: ``…/job_17`` below slurmstepd.scope (version 2) or slurm/uid_… (version 1)."""
+    """The first job in Slurm's control groups: ``…/job_17`` below slurmstepd.scope (version 2) or slurm/uid_… (version 1).
+
+    The scope is in system.slice, or from 25.11 on in the one that CgroupSlice names; from 26.05 on a job's group may be called by its SLUID instead.
+    """
     base = os.path.join(root, "sys/fs/cgroup")
-    for scope in [os.path.join(base, "system.slice", name) for name in _entries(os.path.join(base, "system.slice")) if name.endswith("slurmstepd.scope")]:
+    slices = [place for depth in ("", "*.slice", "*.slice/*.slice") for place in glob.glob(os.path.join(glob.escape(base), depth))]
+    for scope in [os.path.join(place, name) for place in slices for name in _entries(place) if name.endswith("slurmstepd.scope")]:
         for name in _entries(scope):
-            if re.match(r"^job_\d+\Z", name):
-                return name[4:]
+            job = re.match(r"^(?:job_(\d+)|(s[0-9A-HJKMNP-TV-Z]{13}))\Z", name)
+            if job:
+                return job.group(1) or job.group(2)
     for controller in _entries(base):
         for top in _entries(os.path.join(base, controller)):
             if top == "slurm" or top.startswith("slurm_"):

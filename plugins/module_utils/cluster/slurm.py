@@ -1,6 +1,6 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What slurm.conf and cgroup.conf may say, by the version of Slurm, from 20.11 to 25.11.
+"""What slurm.conf and cgroup.conf may say, by the version of Slurm, from 20.11 to 26.05.
 
 A key that a version does not know any more stops its daemons or does nothing, so it is never written, and one that a user adds is refused with
 what to write instead. Source of each entry: CHANGELOG/slurm-*.md of Slurm's repository, and the options that the readers of each version take: for
@@ -16,20 +16,23 @@ SLURM_CONF, CGROUP_CONF = "slurm.conf", "cgroup.conf"
 EXCLUSIVE, PER_GPU = "exclusive", "per_gpu"
 MODES = (EXCLUSIVE, PER_GPU)
 
-_VERSION = re.compile(r"(?<![\d.])(\d{2})\.(\d{2})(?:\.\d+)?(?![\d])", re.ASCII)
+_VERSION = re.compile(r"(?<![\d.])(\d{2})\.(\d{2})(?:\.(\d{1,3}))?(?![\d])", re.ASCII)
 
 
 class Version(NamedTuple):
-    """A release of Slurm: year and month. What comes after them is for repairs and changes no keys."""
+    """A release of Slurm: year and month, and the number of its repair, which hardly ever brings a key."""
 
     year: int
     month: int
+    repair: int = 0
 
     def __str__(self) -> str:
-        return "{0:02d}.{1:02d}".format(self.year, self.month)
+        return "{0:02d}.{1:02d}{2}".format(self.year, self.month, ".{0}".format(self.repair) if self.repair else "")
 
 
-OLDEST, NEWEST = Version(20, 11), Version(25, 11)
+OLDEST, NEWEST = Version(20, 11), Version(26, 5)
+#: From here on a job's control group of version 2 can have the job's number in its name; in 26.05.0 and 26.05.1 it never has, before it always had.
+_JOB_ID_PATHS = Version(26, 5, 2)
 
 
 class Rule(NamedTuple):
@@ -63,6 +66,7 @@ _RULES: Tuple[Rule, ...] = (
     Rule(CGROUP_CONF, "SystemdTimeout", "", Version(24, 5), None, "Leave it out."),
     Rule(CGROUP_CONF, "EnableExtraControllers", "", Version(25, 5), None, "Leave it out."),
     Rule(CGROUP_CONF, "CgroupSlice", "", Version(25, 11), None, "Leave it out."),
+    Rule(CGROUP_CONF, "CgroupJobIdPaths", "", _JOB_ID_PATHS, None, "Leave it out."),
 )
 
 _CHANGES = "slurm.conf(5) of each version lists the keys it knows."
@@ -84,6 +88,8 @@ _NEW = {
     Version(24, 11): "CertmgrParameters CertmgrType DataParserParameters",
     Version(25, 5): "CertgenParameters CertgenType EpilogTimeout PrologTimeout",
     Version(25, 11): "CliFilterParameters HttpParserType JobCompPassScript MetricsType NamespaceType UrlParserType",
+    Version(26, 5): "HealthCheckTimeout LicenseParameters MetricsAuthUsers MetricsParameters PowerAction SlurmctldHttpAuthParameters "
+                    "SlurmdHttpAuthParameters",
 }
 _RULES += tuple(Rule(SLURM_CONF, key, "", None, version, _CHANGES) for version, keys in _GONE.items() for key in keys.split())
 _RULES += tuple(Rule(SLURM_CONF, key, "", version, None, _CHANGES) for version, keys in _NEW.items() for key in keys.split())
@@ -104,7 +110,7 @@ def version_of(text: str) -> Version:
     match = _VERSION.search(str(text))
     if not match or not 1 <= int(match.group(2)) <= 12:
         raise FleetError("{0!r} is not a version of Slurm. Give it in quotes as year and month, such as \"22.05\".".format(text))
-    version = Version(int(match.group(1)), int(match.group(2)))
+    version = Version(int(match.group(1)), int(match.group(2)), int(match.group(3) or 0))
     if version < OLDEST:
         raise FleetError("Slurm {0} is too old: its keys are known from {1} to {2}. Update Slurm.".format(version, OLDEST, NEWEST))
     return version
@@ -166,6 +172,8 @@ def cgroup_settings(site: Site, more: Optional[Mapping[str, Any]] = None) -> Dic
     settings.update({"ConstrainCores": "yes", "ConstrainRAMSpace": "yes"})
     if site.mode == PER_GPU:
         settings["ConstrainDevices"] = "yes"
+    if site.cgroup == 2 and site.version >= _JOB_ID_PATHS:  # the epilog looks for the job's group by its number
+        settings["CgroupJobIdPaths"] = "yes"
     return _checked(CGROUP_CONF, settings, more, site.version)
 
 
@@ -177,7 +185,7 @@ def partition_options(mode: str) -> str:
 def doubts(site: Site) -> List[str]:
     """What should be known about settings that are right as far as it goes."""
     found = []
-    if site.version > NEWEST:
+    if site.version[:2] > NEWEST[:2]:
         found.append("Slurm {0} is newer than {1}, the newest whose keys are known here; those of {1} are used.".format(site.version, NEWEST))
     if site.cgroup == 1 and site.version >= Version(25, 5):
         found.append("Slurm deprecates cgroup v1 since 25.05. Boot the nodes with cgroup v2.")
@@ -194,8 +202,9 @@ def _checked(file: str, settings: Dict[str, str], more: Optional[Mapping[str, An
     spelled = {key.lower(): key for key in settings}
     for key, value in (more or {}).items():
         text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-        if not re.match(r"^[A-Za-z][A-Za-z0-9]*$", str(key)) or not isinstance(value, (str, int, float)) or "\n" in text:
-            raise FleetError("The setting {0!r}: {1!r} cannot be a line of {2}. Give a key of letters and a text or number.".format(key, value, file))
+        if not re.match(r"^[A-Za-z][A-Za-z0-9]*$", str(key)) or not isinstance(value, (str, int, float)) or re.search("[\n#]", text):
+            raise FleetError("The setting {0!r}: {1!r} cannot be a line of {2}. Give a key of letters and a text or number, without # and in one line.".format(
+                key, value, file))
         settings[spelled.get(str(key).lower(), str(key))] = text
     check_settings(file, settings, version)
     return settings

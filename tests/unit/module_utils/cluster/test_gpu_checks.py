@@ -119,7 +119,15 @@ def test_who_has_the_gpus(host):
 
 
 @pytest.mark.parametrize("group", ["system.slice/slurmstepd.scope/job_17", "system.slice/dgx01_slurmstepd.scope/job_17", "devices/slurm/uid_1000/job_17",
-                                   "cpuset/slurm_dgx01/uid_1000/job_17"])
+                                   "cpuset/slurm_dgx01/uid_1000/job_17", "hpc.slice/hpc-jobs.slice/slurmstepd.scope/job_17"])
 def test_a_job_of_slurm_counts_before_it_has_opened_anything(host, group):
     (host.path / "sys/fs/cgroup" / group).mkdir(parents=True)
     assert first_busy(host.root) == "Slurm job 17"
+
+
+def test_a_job_counts_by_whatever_number_slurm_26_05_names_its_group(host):
+    """src/common/sluid.c: an s and 13 digits of Crockford's Base32. Below the scope there is Slurm's own group too, which is no job."""
+    (host.path / "sys/fs/cgroup/system.slice/slurmstepd.scope/system").mkdir(parents=True)
+    assert first_busy(host.root) is None
+    (host.path / "sys/fs/cgroup/system.slice/slurmstepd.scope/s1DHN8R4ZQK0W0").mkdir(parents=True)
+    assert first_busy(host.root) == "Slurm job s1DHN8R4ZQK0W0"

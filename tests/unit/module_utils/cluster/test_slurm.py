@@ -9,22 +9,25 @@ from ansible_collections.dgxops.fleet.plugins.module_utils.cluster.slurm_node im
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.tests.unit.module_utils.kvm import hosts
 
-RELEASES = ["20.11", "21.08", "22.05", "23.02", "23.11", "24.05", "24.11", "25.05", "25.11"]
+RELEASES = ["20.11", "21.08", "22.05", "23.02", "23.11", "24.05", "24.11", "25.05", "25.11", "26.05"]
 
 # The options that the reader of cgroup.conf of each release takes, from Slurm's repository on 2026-11-23: src/common/xcgroup_read_config.c at tag
-# slurm-20-11-9-1, src/common/cgroup.c at slurm-21-08-8-2, src/interfaces/cgroup.c at slurm-22-05-8-1, -23-02-8-1, -23-11-11-1 and branch slurm-25.11 (there
-# without CgroupAutomount, which is read only to say that it is gone).
+# slurm-20-11-9-1, src/common/cgroup.c at slurm-21-08-8-2, src/interfaces/cgroup.c at slurm-22-05-8-1, -23-02-8-1, -23-11-11-1, branch slurm-25.11 and
+# slurm-26-05-3-1 (in both without CgroupAutomount, which is read only to say that it is gone).
 _ALWAYS = """CgroupMountpoint ConstrainCores ConstrainRAMSpace AllowedRAMSpace MaxRAMPercent MinRAMSpace ConstrainSwapSpace AllowedSwapSpace MaxSwapPercent
     MemoryLimitEnforcement MemoryLimitThreshold ConstrainDevices AllowedDevicesFile MemorySwappiness""".split()
 _KMEM = ["ConstrainKmemSpace", "AllowedKmemSpace", "MaxKmemPercent", "MinKmemSpace"]
 _SYSTEMD = ["CgroupPlugin", "IgnoreSystemd", "IgnoreSystemdOnFailure"]
+_NEWEST = ["EnableControllers", "SignalChildrenProcesses", "SystemdTimeout", "EnableExtraControllers", "CgroupSlice"]
 READ = {
     "20.11": _ALWAYS + _KMEM + ["CgroupAutomount", "CgroupReleaseAgentDir", "TaskAffinity"],
     "21.08": _ALWAYS + _KMEM + ["CgroupAutomount", "CgroupReleaseAgentDir", "TaskAffinity", "CgroupPlugin"],
     "22.05": _ALWAYS + _KMEM + ["CgroupAutomount"] + _SYSTEMD,
     "23.02": _ALWAYS + _KMEM + ["CgroupAutomount", "EnableControllers"] + _SYSTEMD,
     "23.11": _ALWAYS + ["EnableControllers", "SignalChildrenProcesses"] + _SYSTEMD,
-    "25.11": _ALWAYS + ["EnableControllers", "SignalChildrenProcesses", "SystemdTimeout", "EnableExtraControllers", "CgroupSlice"] + _SYSTEMD,
+    "25.11": _ALWAYS + _NEWEST + _SYSTEMD,
+    "26.05.1": _ALWAYS + _NEWEST + _SYSTEMD,
+    "26.05.2": _ALWAYS + _NEWEST + _SYSTEMD + ["CgroupJobIdPaths"],
 }
 
 
@@ -63,9 +66,10 @@ def test_the_documents_settings_in_todays_words():
 
 @pytest.mark.parametrize(
     ("text", "version"),
-    [("22.05", (22, 5)), ("22.05.8", (22, 5)), ("slurm 23.11.4", (23, 11)), ("slurm-wlm 22.05.8", (22, 5)), ("slurm 25.11.0-0rc1", (25, 11)), (22.05, (22, 5))])
+    [("22.05", "22.05"), ("22.05.8", "22.05.8"), ("slurm 23.11.4", "23.11.4"), ("slurm-wlm 22.05.8", "22.05.8"), ("slurm 25.11.0-0rc1", "25.11"),
+     (22.05, "22.05"), ("24.11.5-4+deb13u1", "24.11.5")])
 def test_versions_as_people_and_programs_write_them(text, version):
-    assert slurm.version_of(text) == version
+    assert str(slurm.version_of(text)) == version
 
 
 @pytest.mark.parametrize("text", ["", "22", "22.1", "22.13", "latest", None, "2022.05"])
@@ -77,7 +81,8 @@ def test_what_is_no_version_is_refused(text):
 def test_too_old_too_new_and_cgroups_that_do_not_fit():
     with pytest.raises(FleetError, match="Slurm 20.02 is too old"):
         slurm.version_of("20.02")
-    assert slurm.doubts(site("26.05", cgroup=2)) == ["Slurm 26.05 is newer than 25.11, the newest whose keys are known here; those of 25.11 are used."]
+    assert slurm.doubts(site("26.11", cgroup=2)) == ["Slurm 26.11 is newer than 26.05, the newest whose keys are known here; those of 26.05 are used."]
+    assert slurm.doubts(site("26.05.5", cgroup=2)) == []
     assert slurm.doubts(site("25.05")) == ["Slurm deprecates cgroup v1 since 25.05. Boot the nodes with cgroup v2."]
     with pytest.raises(FleetError, match="Slurm 21.08 knows cgroup v1 only, and the nodes have v2"):
         slurm.cgroup_settings(site("21.08", cgroup=2))
@@ -87,6 +92,13 @@ def test_too_old_too_new_and_cgroups_that_do_not_fit():
         site("22.05", "shared")
     with pytest.raises(FleetError, match="cgroup is 3"):
         site("22.05", cgroup=3)
+
+
+def test_the_epilog_finds_a_jobs_control_group_where_slurm_can_be_told_to_name_it_by_the_jobs_number():
+    """26.05 names it by another number, which an epilog is not told; 26.05.2 brought the way back, at which older ones end."""
+    assert slurm.cgroup_settings(site("26.05.5", cgroup=2))["CgroupJobIdPaths"] == "yes"
+    for version, cgroup in (("26.05.1", 2), ("26.05", 2), ("25.11.7", 2), ("26.05.5", 1)):
+        assert "CgroupJobIdPaths" not in slurm.cgroup_settings(site(version, cgroup=cgroup))
 
 
 def test_a_users_setting_wins_and_one_that_is_gone_is_refused_with_what_to_write():
@@ -104,10 +116,11 @@ def test_a_users_setting_wins_and_one_that_is_gone_is_refused_with_what_to_write
 @pytest.mark.parametrize(("key", "since", "before"), [
     ("SlurmctldPlugstack", None, "23.02"), ("SchedulerAuth", None, "24.05"), ("frontendname", None, "25.05"), ("AccountingStorageLoc", None, "25.11"),
     ("MaxNodeCount", "22.05", None), ("PrologTimeout", "25.05", None), ("NamespaceType", "25.11", None),
+    ("HealthCheckTimeout", "26.05", None),
     ("GetEnvTimeout", None, None), ("PrologEpilogTimeout", None, None),
 ])
 def test_a_key_is_refused_in_the_versions_whose_daemons_it_would_stop(key, since, before):
-    for version in ("20.11", "21.08", "22.05", "23.02", "23.11", "24.05", "24.11", "25.05", "25.11"):
+    for version in RELEASES:
         if (since is None or version >= since) and (before is None or version < before):
             assert slurm.slurm_settings(site(version), {key: "5"})[key] == "5"
         else:

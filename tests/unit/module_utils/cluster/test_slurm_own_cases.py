@@ -3,16 +3,19 @@
 """Slurm's own test of generic resources, test7.17 of its test suite (25.11): which cores it takes for near to which device, in each way to write it.
 
 The nodes are two sockets of 4 or 8 cores and 8 devices, half of them near each socket. Only these facts are taken over from there.
+Last, what slurmd finds by itself.
 """
 import re
 
 import pytest
 
-from ansible_collections.dgxops.fleet.plugins.module_utils.cluster import slurm_conf, slurm_lines, slurm_node
+from ansible_collections.dgxops.fleet.plugins.module_utils.cluster import slurm_conf, slurm_host, slurm_lines, slurm_node
 from ansible_collections.dgxops.fleet.plugins.module_utils.cluster.slurm_node import SlurmNode
 from ansible_collections.dgxops.fleet.plugins.module_utils.host import cpuset
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.sysfs import Sysfs
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.topology import Topology
+from ansible_collections.dgxops.fleet.tests.lab import sysfs_tree
 
 
 def machine(cores, near=True):
@@ -64,3 +67,16 @@ def test_cores_that_the_node_has_not_are_refused_before_slurm_dies_of_them_7_17_
 @pytest.mark.parametrize("written", [[line.format("[0-3]", "[4-7]") for line in COMPACT]])
 def test_lines_that_somebody_else_wrote_are_for_all_nodes(written):
     assert slurm_conf.gres_by_node("# a comment\n" + "\n".join(written)) == {"": set(written)}
+
+
+@pytest.mark.parametrize(("machine_name", "minors", "found"), [
+    ("dgx-1", range(8), {range(4): "0-19", range(4, 8): "20-39"}),
+    ("dgx-2", range(16), {range(8): "0-23", range(8, 16): "24-47"}),
+    ("dgx-a100", (2, 3, 0, 1, 6, 7, 4, 5), {range(2): "16-31", range(2, 4): "48-63", range(4, 6): "80-95", range(6, 8): "112-127"}),
+])
+def test_the_gpus_and_cores_are_those_that_slurmd_finds_by_itself(tmp_path, machine_name, minors, found):
+    """slurmd -G of 24.11.5 (Debian 13) with AutoDetect=nvidia and numa_node_as_socket on these machines, on 2026-11-23: Cores by device file."""
+    machine = sysfs_tree.machines()[machine_name]()._replace(minors=list(minors))
+    root = sysfs_tree.write(machine, str(tmp_path))
+    node = slurm_node.node_of(Topology.from_sysfs(root), slurm_host.read_minors(Sysfs(root)), slurm_node.Choices(numa_node_as_socket=True))
+    assert {gpu.minor: gpu.cores for gpu in node.gpus} == {minor: cores for some, cores in found.items() for minor in some}
