@@ -180,6 +180,10 @@ def main() -> None:
         missing = slurm_host.missing_files(sysfs, list(node.gpus))
         if missing:
             module.warn("slurmd does not start without the device files {0}. Start nvidia-persistenced, or run nvidia-smi once.".format(", ".join(missing)))
+        parts = slurm_host.divided(sysfs, list(node.gpus))
+        if parts:
+            module.warn("Slurm gives out GPUs as a whole, but these are divided (MIG), and a program uses one of the parts: {0}. End that with "
+                        "nvidia-smi -mig 0.".format(", ".join(parts)))
         module.exit_json(
             changed=False,
             node=node.to_dict(),

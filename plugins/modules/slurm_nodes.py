@@ -36,6 +36,10 @@ options:
       - Off where the controller is not a part of the run, and so keeps its configuration.
     type: bool
     default: true
+  write:
+    description: Whether the file is written. Without it, whoever gives Slurm its new configuration writes RV(text) too, so that both always fit.
+    type: bool
+    default: true
   key:
     description: Whether a key for munge is made where the controller has none.
     type: bool
@@ -64,6 +68,10 @@ nodes:
   returned: success
   type: dict
   sample: {dgx01: {cpus: 96, sockets: 2, cores_per_socket: 24, threads_per_core: 2, real_memory_mib: 1545216, gpus: [], numa_node_as_socket: false}}
+text:
+  description: What the file says with these descriptions.
+  returned: success
+  type: str
 unknown:
   description: The members that were never described. They have no place in Slurm's configuration yet.
   returned: success
@@ -102,6 +110,7 @@ ARGUMENTS = {
     "described": {"type": "dict", "default": {}},
     "members": {"type": "list", "elements": "str", "default": []},
     "keep": {"type": "bool", "default": True},
+    "write": {"type": "bool", "default": True},
     "key": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
@@ -116,7 +125,7 @@ def main() -> None:
             there = [name for name in (slurm_nodes.KEPT, slurm_nodes.OWN_KEY) if os.path.exists(os.path.join(ROOT, name))]
             for name in there if not module.check_mode else ():
                 remove(os.path.join(ROOT, name))
-            module.exit_json(changed=bool(there), nodes={}, unknown=[], version="", key_file="", slurm_conf="")
+            module.exit_json(changed=bool(there), nodes={}, text="", unknown=[], version="", key_file="", slurm_conf="")
         kept = slurm_nodes.parse(read_text(path))
         conf = read_text(os.path.join(ROOT, "etc/slurm/slurm.conf"))
         nodes = slurm_nodes.decide(kept, slurm_nodes.from_dicts(given["described"]), given["members"], given["keep"],
@@ -124,13 +133,14 @@ def main() -> None:
         key = slurm_nodes.key_file(ROOT)
         make = given["key"] and not key
         if not module.check_mode:
-            if nodes:
+            if nodes and given["write"]:
                 write_atomic(path, slurm_nodes.show(nodes.after))
             key = slurm_nodes.make_key(ROOT) if make else key
         module.exit_json(
-            changed=bool(nodes) or make,
-            diff=[nodes.diff.to_dict()] if nodes else [],
+            changed=make or given["write"] and bool(nodes),
+            diff=[nodes.diff.to_dict()] if nodes and given["write"] else [],
             nodes={name: node.to_dict() for name, node in nodes.after.items()},
+            text=slurm_nodes.show(nodes.after),
             unknown=nodes.unknown,
             version=slurm_version(Commands()),
             key_file="/" + key if key else "",

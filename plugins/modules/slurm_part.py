@@ -10,7 +10,7 @@ version_added: 0.1.0
 description:
   - Brings packages, files and services of one or several parts of a Slurm cluster in one call, and takes them away again.
   - Before new files take the place of others on a node, slurmd itself is asked what it counts (C(slurmd -C)) and which GPUs it finds by them
-    (C(slurmd -G)). If that is not what O(node) says, nothing is changed.
+    (C(slurmd -G)). If that is not what O(node) says, nothing is changed. On a controller Slurm is asked whether it can read them.
   - Daemons start anew only for what they do not take up while they run. A new daemon ends no job.
   - What jobs rely on is changed only on nodes without jobs. They are drained for that, see O(drain_wait), and come back by themselves.
   - O(state=absent) gives packages, files and services back as they were, after the database was saved.
@@ -186,7 +186,7 @@ def main() -> None:
     with errors_reported_by(module):
         wish = wish_of(given, socket.gethostname().partition(".")[0])
         node = SlurmNode.from_dict(given["node"]) if given["node"] and NODE in wish.parts else None
-        commands = Commands(timeout=120)  # a controller saves the state of its jobs when it is stopped
+        commands = Commands(timeout=120, unseen=slurm_drain.PREFERENCES)  # a controller saves the state of its jobs when it is stopped
         host = Host(commands)
         found = read(wish, host)
         change = decide(wish, found)

@@ -111,6 +111,8 @@ def memory_is_limited():
 
 
 def jobs_are_accounted():
+    values = run("mysql", "--batch", "--skip-column-names", "--execute=SELECT @@innodb_lock_wait_timeout, @@innodb_buffer_pool_size >> 20")
+    expect(values.split() == ["900", "64"], "MariaDB has the settings that slurmdbd asks for:", values)
     job = submit("--nodelist=dgx01", "--gres=gpu:3")
     line = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=user,state,alloctres", "--jobs=" + job]
     until(lambda: "RUNNING" in run(*line), "job {0} is in the database while it runs".format(job))

@@ -48,8 +48,13 @@ def files(hosts: Mapping[str, Any], wanted: Mapping[str, Any], groups: Mapping[s
     if not str(wanted.get("version") or ""):
         raise FleetError("The controller {0} has no Slurm, and its package archives have none. Install it, or give its version as slurm_gpu_version.".format(
             cluster.controller))
+    if isinstance(hosts, Mapping) and not hosts:
+        raise FleetError("No node was ever described: none is known to the controller {0} from earlier, and in this run none took part, or all failed. "
+                         "Run it with a node or more; what is wrong with those that failed is told above.".format(cluster.controller))
     more = wanted.get("slurm_conf") or {}
-    cgroup = wanted.get("cgroup") or (2 if slurm.version_of(wanted["version"]) >= slurm.Version(22, 5) else 1)
+    cgroup = wanted.get("cgroup")
+    if str(cgroup or 0) == "0":  # a text, from ansible-core before 2.19
+        cgroup = 2 if slurm.version_of(wanted["version"]) >= slurm.Version(22, 5) else 1
     plan = slurm_plan.plan(hosts, wanted["version"], wanted.get("mode", slurm.PER_GPU), cgroup, slurm_conf=more, cgroup_conf=wanted.get("cgroup_conf") or {},
                            accounting=bool(cluster.database))
     for key in more:
@@ -60,6 +65,8 @@ def files(hosts: Mapping[str, Any], wanted: Mapping[str, Any], groups: Mapping[s
             "The kernel of this node does not limit memory by control group, and slurmd would not start. Give it cgroup_enable=memory swapaccount=1 by the "
             "module dgxops.fleet.kernel_cmdline and boot it, or set ConstrainRAMSpace: false in slurm_gpu_cgroup_conf.")
     nodes = {name: SlurmNode.from_dict(_inner(described), name) for name, described in hosts.items()}
+    if not isinstance(groups, Mapping) or not _are_names(groups) or not all(_are_names(hosts) for hosts in groups.values()):
+        raise FleetError("groups is expected to be the inventory's groups, a dictionary of lists of hosts, but found {0!r}.".format(groups))
     partitions = _partitions(wanted.get("partitions") or [], groups, nodes)
     own = {str(key).lower() for key in more}
     settings = [line for line in _base(cluster) if line.partition("=")[0].lower() not in own]
@@ -69,7 +76,7 @@ def files(hosts: Mapping[str, Any], wanted: Mapping[str, Any], groups: Mapping[s
         "gres.conf": HEADER.format("gres.conf") + "\n".join(plan.gres) + "\n" if plan.gres else None,
         "cgroup.conf": HEADER.format("cgroup.conf") + "\n".join(plan.cgroup_conf) + "\n",
         "slurmdbd.conf": slurmdbd_conf(cluster) if cluster.database else None,
-        "warnings": plan.warnings,
+        "warnings": plan.warnings + _left_out(nodes, partitions),
     }
 
 
@@ -90,7 +97,10 @@ def _cluster(wanted: Mapping[str, Any]) -> Cluster:
         raise FleetError("slurm_gpu_cluster is {0!r}, but a name of at most 40 lower case letters, digits, - and _ is expected, such as dgx.".format(name))
     if not controller:
         raise FleetError("No host is in the group of Slurm's controller. Put one into the group that slurm_gpu_controller_group names.")
-    return Cluster(name, controller, str(wanted.get("database") or ""), bool(wanted.get("hooks", True)), int(wanted.get("health_interval") or 0))
+    interval = str(wanted.get("health_interval") or 0)
+    if not re.match(r"^\d{1,5}\Z", interval, re.ASCII):
+        raise FleetError("slurm_gpu_health_interval is {0!r}, but a number of seconds is expected, such as 300, or 0 for never.".format(interval))
+    return Cluster(name, controller, str(wanted.get("database") or ""), bool(wanted.get("hooks", True)), int(interval))
 
 
 def _base(cluster: Cluster) -> List[str]:
@@ -115,11 +125,16 @@ def _base(cluster: Cluster) -> List[str]:
 
 def _partitions(given: Sequence[Any], groups: Mapping[str, Sequence[str]], nodes: Mapping[str, SlurmNode]) -> List[Partition]:
     found: List[Partition] = []
+    if not isinstance(given, (list, tuple)):
+        raise FleetError("slurm_gpu_partitions is {0!r}, but a list is expected, such as [{{name: batch, groups: [dgx]}}].".format(given))
     for entry in given:
         name = str(entry.get("name") or "") if isinstance(entry, Mapping) else ""
         if not _NAME.match(name) or name in [other.name for other in found]:
             raise FleetError("slurm_gpu_partitions has {0!r}: each partition needs a name of its own of letters, digits, _, . and -.".format(entry))
         members: Set[str] = set()
+        if not _are_names(entry.get("groups") or []) or not isinstance(entry.get("options") or {}, Mapping):
+            raise FleetError("The partition {0} is described as {1!r}, but groups is expected to be a list of names, and options a dictionary.".format(
+                name, dict(entry)))
         for group in entry.get("groups") or [name]:
             if group not in groups:
                 raise FleetError("The partition {0} is to have the hosts of the group {1}, which is not in the inventory. It has: {2}.".format(
@@ -134,6 +149,15 @@ def _partitions(given: Sequence[Any], groups: Mapping[str, Sequence[str]], nodes
     if sum(partition.default for partition in found) > 1:
         raise FleetError("Several partitions are the default: {0}. One can be.".format(", ".join(one.name for one in found if one.default)))
     return found
+
+
+def _are_names(given: Any) -> bool:
+    return isinstance(given, (list, tuple, Mapping)) and all(isinstance(name, str) for name in given)
+
+
+def _left_out(nodes: Mapping[str, SlurmNode], partitions: Sequence[Partition]) -> List[str]:
+    outside = sorted(set(nodes) - {name for partition in partitions for name in partition.nodes})
+    return ["No partition has {0}, so no job begins there.".format(cpuset.show_hosts(outside))] if outside else []
 
 
 def _partition_line(partition: Partition, mode_options: str, nodes: Mapping[str, SlurmNode]) -> str:

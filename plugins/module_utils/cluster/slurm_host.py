@@ -64,6 +64,12 @@ def missing_files(sysfs: Sysfs, gpus: List[Gpu]) -> List[str]:
     return [path for path in paths if not sysfs.exists(path.lstrip("/"))]
 
 
+def divided(sysfs: Sysfs, gpus: List[Gpu]) -> List[str]:
+    """The device files of GPUs that are divided into instances: NVIDIA's MIG User Guide, *Device Nodes and Capabilities*."""
+    places = {"/dev/nvidia{0}".format(gpu.minor): "proc/driver/nvidia/capabilities/gpu{0}/mig".format(gpu.minor) for gpu in gpus}
+    return [path for path, place in places.items() if any(name.startswith("gi") for name in sysfs.entries(place))]
+
+
 def cgroup_version(sysfs: Sysfs) -> int:
     """1 or 2: only the root of a unified hierarchy lists its controllers (the kernel's Documentation/admin-guide/cgroup-v2.rst)."""
     return 2 if sysfs.exists("sys/fs/cgroup/cgroup.controllers") else 1

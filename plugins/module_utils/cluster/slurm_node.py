@@ -7,7 +7,7 @@ Sources: slurm.conf(5) *NodeName*, gres.conf(5) *Cores* and *File*, and what slu
 as soon as there is SMT or firmware that deals the numbers out by turns, so they must never be written there.
 """
 import re
-from typing import Any, Dict, Hashable, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Hashable, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from ..host import cpuset
 from ..host.affinity import near_cpus
@@ -73,7 +73,21 @@ class SlurmNode(NamedTuple):
             if near and max(near) >= sockets * cores:  # slurmctld would not start
                 raise FleetError("{0}.cores is {1}, but the node has the cores 0-{2}. Describe it again.".format(here, gpu["cores"], sockets * cores - 1))
             found.append(Gpu(_number(gpu, "minor", here), checked_type(str(gpu.get("type") or "")), cpuset.show(near)))
-        return cls(cpus, sockets, cores, threads, memory, tuple(sorted(found)), bool(described.get("numa_node_as_socket")))
+        return cls(cpus, sockets, cores, threads, memory, _checked(found, place), bool(described.get("numa_node_as_socket")))
+
+
+def _checked(gpus: Iterable[Gpu], place: str) -> Tuple[Gpu, ...]:
+    """GPUs in order; raises :class:`FleetError` for what slurmd ends at: a device file twice, or types for some of a node's GPUs only."""
+    found = tuple(sorted(gpus))
+    minors = [gpu.minor for gpu in found]
+    twice = sorted(minor for minor in set(minors) if minors.count(minor) > 1)
+    if twice:
+        raise FleetError("{0}: several GPUs have the device file /dev/nvidia{1}. Each must have its own.".format(place, twice[0]))
+    if len({bool(gpu.type) for gpu in found}) > 1:
+        nameless, typed = ([gpu for gpu in found if bool(gpu.type) == wanted][0] for wanted in (False, True))
+        raise FleetError("{0}: Slurm wants a type for all GPUs of a node or for none, but /dev/nvidia{1} has none, and /dev/nvidia{2} is {3}. Give one for "
+                         "all (gpu_type), or \"\" for none.".format(place, nameless.minor, typed.minor, typed.type))
+    return found
 
 
 def _number(described: Mapping[str, Any], key: str, place: str) -> int:
@@ -106,10 +120,10 @@ def node_of(topology: Topology, minors: Optional[Mapping[str, int]] = None, choi
             "The {0} of this host have {1} online cores. Slurm knows one number of cores per socket for all of a node: switch cores on or off "
             "so that all have the same.".format("NUMA nodes" if choices.numa_node_as_socket else "sockets", ", ".join(str(len(one)) for one in sockets))
         )
-    gpus = tuple(sorted(
+    gpus = _checked((
         Gpu(minor, checked_type(choices.gpu_type) if choices.gpu_type is not None else type_of(gpu.name), _cores_near(gpu, topology, cores, sockets))
         for gpu, minor in _numbered_gpus(topology, minors)
-    ))
+    ), "GPUs")
     memory = _memory(max(memory_kib, sum(node.memory_kib for node in topology.nodes)) // 1024, choices.reserved_memory_mib)
     return SlurmNode(len(topology.online), len(sockets), sizes.pop(), threads.pop(), memory, gpus, choices.numa_node_as_socket)
 
@@ -184,9 +198,6 @@ def _numbered_gpus(topology: Topology, minors: Optional[Mapping[str, int]]) -> L
         if address not in known:
             there = ", ".join(sorted(known)) or "none at all"
             raise FleetError("NVIDIA's driver has a GPU at {0}, but sysfs shows none there, only {1}.".format(address, there))
-    twice = sorted(minor for minor in set(minors.values()) if list(minors.values()).count(minor) > 1)
-    if twice:
-        raise FleetError("Several GPUs have the device file /dev/nvidia{0}. Each must have its own.".format(twice[0]))
     return [(gpu, minors[gpu.pci]) for gpu in topology.gpus if gpu.pci in minors]
 
 

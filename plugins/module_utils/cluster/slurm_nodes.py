@@ -44,6 +44,7 @@ def decide(
     With ``keep`` off the controller's configuration stays as it is; a node that is other than it says is then refused, since its files would not agree
     with those of the rest of the cluster.
     """
+    _check_names(members)
     strangers = sorted(set(described) - set(members))
     if strangers:
         raise FleetError("{0} are described but are no nodes of the cluster: those are {1}.".format(", ".join(strangers), ", ".join(members) or "none"))
@@ -63,6 +64,17 @@ def decide(
                 "the controller in it too.".format(", ".join(other)), nodes=other)
         after = dict(kept)
     return Nodes(kept, after, sorted(set(members) - set(after)))
+
+
+def _check_names(members: Sequence[str]) -> None:
+    """A node is called as in the inventory up to the first dot, so what is there must tell nodes apart, and be a name."""
+    twice = sorted(name for name in set(members) if list(members).count(name) > 1)
+    numbers = sorted(name for name in set(members) if name.isdigit())
+    if not twice and not numbers:
+        return
+    what = "{0} are numbers".format(", ".join(numbers)) if numbers else "several nodes are called {0}".format(", ".join(twice))
+    raise FleetError("Up to the first dot of the hosts' names in the inventory, which is what Slurm calls them by, {0}. Call each by its own host name "
+                     "there, and give addresses as ansible_host.".format(what))
 
 
 def parse(text: Optional[str]) -> Dict[str, SlurmNode]:

@@ -51,6 +51,8 @@ FILES = {
     "cgroup.conf": FileRule("etc/slurm/cgroup.conf", 0o644, "root", (NODE,), (SLURMD,)),
     "slurmdbd.conf": FileRule("etc/slurm/slurmdbd.conf", 0o600, "slurm", (DATABASE,), (DBD,)),
     "database.cnf": FileRule("etc/mysql/mariadb.conf.d/60-dgxops-slurm.cnf", 0o644, "root", (DATABASE,), (MARIADB, DBD)),
+    # Not before the controller takes the configuration that was made from it.
+    "slurm_nodes.json": FileRule("var/lib/dgxops/slurm_nodes.json", 0o644, "root", (CONTROLLER,), ()),
     "job": FileRule("etc/slurm/dgxops/job", 0o755, "root", (NODE,), (), PROGRAM),
     "job.json": FileRule("etc/slurm/dgxops/job.json", 0o644, "root", (NODE,), ()),
     "prolog": FileRule("etc/slurm/dgxops/prolog", 0o755, "root", (NODE,), ()),

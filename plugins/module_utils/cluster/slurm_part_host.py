@@ -9,7 +9,7 @@ import shutil
 import socket
 import tempfile
 import time
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from ..host import apt, records
 from ..host.errors import FleetError
@@ -18,7 +18,7 @@ from ..host.host import Host
 from ..host.units import RUNNING, Unit, bring, check_running, read_units
 from . import slurm_database, slurm_drain, slurm_host
 from .slurm_node import SlurmNode
-from .slurm_part import CTLD, DATABASE, DBD, FILES, MARIADB, MUNGE, RECORD, SLURMD, Change, Found, Wish, check_record
+from .slurm_part import CONTROLLER, CTLD, DATABASE, DBD, FILES, MARIADB, MUNGE, RECORD, SLURMD, Change, Found, Wish, check_record
 
 _UNITS = (MUNGE, MARIADB, DBD, CTLD, SLURMD)
 _DBD_PORT = 6819
@@ -51,9 +51,12 @@ def carry_out(wish: Wish, found: Found, change: Change, host: Host, node: Option
     if change.install:
         records.write(RECORD, record, host.root)
         apt.try_install(host.commands, change.install)
-        apt.install(host.commands, change.install)
+        with _not_started_without_configuration(host):
+            apt.install(host.commands, change.install)
         new = set(apt.installed(host.commands)) - found.packages
         record["packages"] = sorted(set(record.get("packages", ())) | new)
+    if CONTROLLER in wish.parts and "slurm.conf" in change.files:
+        _check_configuration(wish, host)
     if node is not None and change.files:
         _check_hardware(wish, node, host)
     # Whom this drains, the run on the node itself brings back (slurm_drain.settle), after its slurmd has taken up the same configuration.
@@ -98,6 +101,43 @@ def _wait_for_port(port: int, patience: float = 90) -> None:
             time.sleep(0.5)
 
 
+@contextlib.contextmanager
+def _not_started_without_configuration(host: Host) -> Iterator[None]:
+    """From 24.11 on, Debian's package starts a slurmd that has no configuration, and waits a minute and a half while it looks for one in the network."""
+    place = host.path("run/systemd/system/{0}.d/60-dgxops.conf".format(SLURMD))
+    write_atomic(place, "[Unit]\nConditionPathExists=/etc/slurm/slurm.conf\n")
+    try:
+        yield
+    finally:
+        remove(place)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(place))
+        host.commands.run(["systemctl", "daemon-reload"])
+
+
+@contextlib.contextmanager
+def _files_aside(wish: Wish) -> Iterator[str]:
+    """Slurm's new files in a directory of their own; yields the path of slurm.conf there."""
+    directory = tempfile.mkdtemp(prefix="dgxops-slurm-")
+    try:
+        os.chmod(directory, 0o755)
+        for name in ("slurm.conf", "gres.conf", "cgroup.conf"):
+            write_atomic(os.path.join(directory, name), wish.files.get(name) or "")
+        yield os.path.join(directory, "slurm.conf")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _check_configuration(wish: Wish, host: Host) -> None:
+    """Every daemon ends at a line that it cannot read, a controller that runs as well, so the new file is read before it takes the place of the old one."""
+    with _files_aside(wish) as path:
+        said = host.commands.run(["env", "SLURM_CONF=" + path, "scontrol", "show", "hostnames", wish.name])
+    if said.rc != 0:
+        words = [line.partition("error: ")[2] or line for line in (said.err or said.out).replace(path, "slurm.conf").splitlines() if "fatal: " not in line]
+        raise FleetError("Slurm cannot read the slurm.conf that this makes, and its daemons would end. Nothing was changed. It says: {0}. Mend it in "
+                         "slurm_gpu_slurm_conf or slurm_gpu_partitions.".format("; ".join(words[:3]) or "nothing"))
+
+
 def _check_hardware(wish: Wish, node: SlurmNode, host: Host) -> None:
     """slurmd's own count, and what it makes of the new files, before they take the place of the old ones."""
     problem = slurm_host.disagreement(node, slurm_host.hardware_of(host.commands.output(["slurmd", "-C"])))
@@ -105,14 +145,8 @@ def _check_hardware(wish: Wish, node: SlurmNode, host: Host) -> None:
         raise FleetError(problem, node=node.to_dict())
     if wish.files.get("gres.conf") is None:
         return
-    directory = tempfile.mkdtemp(prefix="dgxops-slurm-")
-    try:
-        os.chmod(directory, 0o755)
-        for name in ("slurm.conf", "gres.conf", "cgroup.conf"):
-            write_atomic(os.path.join(directory, name), wish.files.get(name) or "")
-        found = host.commands.run(["slurmd", "-G", "-f", os.path.join(directory, "slurm.conf")], 60)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with _files_aside(wish) as path:
+        found = host.commands.run(["slurmd", "-G", "-f", path], 60)
     problem = slurm_host.gres_disagreement(node, found.out + found.err)
     if problem:
         raise FleetError(problem, node=node.to_dict())

@@ -52,10 +52,16 @@ def say(text):
 def settings():
     try:
         with open(SETTINGS) as handle:
-            return dict(DEFAULTS, **json.load(handle))
+            given = json.load(handle)
+        if not isinstance(given, dict):
+            raise ValueError("it holds no settings")
     except (OSError, ValueError) as error:
         say("{0} cannot be read, so everything is as it is without it: {1}".format(SETTINGS, error))
         return dict(DEFAULTS)
+    wrong = [name for name in DEFAULTS if name in given and type(given[name]) is not type(DEFAULTS[name])]
+    if wrong:
+        say("{0} has {1} wrong, which is as it is without it".format(SETTINGS, ", ".join(wrong)))
+    return dict(DEFAULTS, **{name: value for name, value in given.items() if name not in wrong})
 
 
 def run(argv, timeout):
@@ -246,30 +252,40 @@ def parse_statistics(text):
 
 
 def own_groups(job):
-    """The job's control groups: of version 1 below each controller, of version 2 below slurmstepd's scope. On no account those of another job or node."""
+    """The job's control groups: of version 1 below each controller, of version 2 below slurmstepd's scope, which is in system.slice or in the one that
+    CgroupSlice of cgroup.conf names. On no account those of another job or node."""
     if job["scheduler"] != "slurm" or not job["uid"].isdigit() or not job["job"].isdigit():
         return []
     base, node, name = path("sys/fs/cgroup"), job["node"], "job_" + job["job"]
     places = [os.path.join(controller, slurm, "uid_" + job["uid"], name) for controller in glob.glob(base + "/*") for slurm in ("slurm", "slurm_" + node)]
-    places += [os.path.join(base, "system.slice", scope, name) for scope in ("slurmstepd.scope", node + "_slurmstepd.scope")]
+    places += [os.path.join(above, scope, name) for depth in ("", "/*.slice", "/*.slice/*.slice") for above in glob.glob(base + depth)
+               for scope in ("slurmstepd.scope", node + "_slurmstepd.scope")]
     return [place for place in places if os.path.isdir(place)]
 
 
 def left_behind(job):
-    """The processes in the job's control groups, but for Slurm's own."""
+    """The processes in the job's control groups, but for Slurm's own, which are not the user's even if one of his is called so."""
     found = set()
     for place in own_groups(job):
         for directory, _below, names in os.walk(place):
             if "cgroup.procs" in names:
                 with contextlib.suppress(OSError), open(os.path.join(directory, "cgroup.procs")) as handle:
                     found.update(int(line) for line in handle.read().split())
-    return {pid: name for pid, name in ((pid, program(pid)) for pid in sorted(found)) if name and name != "slurmstepd" and pid != os.getpid()}
+    named = {pid: program(pid) for pid in sorted(found) if pid != os.getpid()}
+    return {pid: name for pid, name in named.items() if name and (name != "slurmstepd" or owner(pid) == job["uid"])}
 
 
 def program(pid):
     try:
         with open(path("proc/{0}/comm".format(pid))) as handle:
             return handle.read().strip()
+    except OSError:
+        return ""  # it has ended
+
+
+def owner(pid):
+    try:
+        return str(os.stat(path("proc/{0}".format(pid))).st_uid)
     except OSError:
         return ""  # it has ended
 
@@ -311,9 +327,10 @@ def take_up_record(job, wanted):
     """The record that the prolog began; without one, a record begins now."""
     try:
         with open(begun_record(job, wanted)) as handle:
-            return dict(job, **json.load(handle))
+            begun = json.load(handle)
     except (OSError, ValueError):
         return job
+    return dict(job, **begun) if isinstance(begun, dict) else job
 
 
 def complete_record(job, wanted):
@@ -374,7 +391,7 @@ def refused(job, wanted):
             for line in handle.readlines()[-20:]:
                 with contextlib.suppress(ValueError):
                     record = json.loads(line)
-                    if record.get("job") == job["job"] and "refused" in record:
+                    if isinstance(record, dict) and record.get("job") == job["job"] and "refused" in record:
                         return True
     return False
 
@@ -388,7 +405,7 @@ def health(scheduler, wanted):
     say(problem or prologs)
     if scheduler == "slurm":
         name = socket.gethostname().partition(".")[0]
-        _status, said = run(["sinfo", "--noheader", "--Node", "--format=%T|%E", "--nodes=" + name], wanted["timeout"])
+        _status, said = run(["sinfo", "--all", "--noheader", "--Node", "--format=%T|%E", "--nodes=" + name], wanted["timeout"])
         state, _bar, reason = first_line(said).partition("|")
         told = state.startswith("drain") and reason.startswith(REASON)
         # What a prolog found puts Slurm's own reason in better words, but says nothing of a node that was repaired and brought back since.

@@ -122,6 +122,17 @@ def test_a_kernel_that_does_not_say_how_much_memory_it_has(tmp_path):
     assert slurm_host.read_memory(Sysfs(str(tmp_path))) == 131981020
 
 
+def test_a_gpu_that_is_divided_is_told(dgx_2):
+    """NVIDIA's MIG User Guide: …/gpu3/mig/gi1/access for each instance; config and monitor are there on every GPU that could be divided."""
+    for name in ("gpu3/mig/gi1/access", "gpu5/mig/config"):
+        place = os.path.join(dgx_2, "proc/driver/nvidia/capabilities", name)
+        os.makedirs(os.path.dirname(place))
+        with open(place, "w") as handle:
+            handle.write("DeviceFileMinor: 30\n")
+    warnings = run_module(slurm_node_info.main, {"name": "dgx02", "root": dgx_2})["warnings"]
+    assert any("these are divided (MIG), and a program uses one of the parts: /dev/nvidia3." in str(warning) for warning in warnings)
+
+
 def test_a_gpu_without_a_number_has_no_device_file(tmp_path):
     for address, text in (("0000:34:00.0", "Device Minor: \t 3\n"), ("0000:36:00.0", "Model: Tesla\n")):
         os.makedirs(str(tmp_path / "proc/driver/nvidia/gpus" / address))

@@ -39,6 +39,7 @@ class Played(Commands):
         self.asked = []
         self.gres = SLURMD_G.format("0-7") + SLURMD_G.format("8-15")
         self.fail = None
+        self.reads = Result(0, "", "")
 
     def run(self, argv, timeout=None, text_in=None):
         line = " ".join(argv)
@@ -47,6 +48,8 @@ class Played(Commands):
             return Result(1, "", "it is not to be")
         if line.startswith("systemctl show"):
             return Result(0, "\n\n".join(self._show(name) for name in argv[3:]), "")
+        if line == "systemctl daemon-reload":
+            return Result(0, "", "")
         if argv[0] == "systemctl":
             unit = self.units[argv[2]]
             unit[0] = {"enable": "enabled", "disable": "disabled"}.get(argv[1], unit[0])
@@ -54,7 +57,7 @@ class Played(Commands):
             return Result(0, "", "")
         known = {
             "scontrol": Result(0, "", ""), "slurmd -C": Result(0, SLURMD_C, ""), "slurmd -G": Result(0, "", self.gres),
-            "sinfo": Result(0, "idle|none\n", ""), "squeue": Result(0, "", ""),
+            "sinfo": Result(0, "idle|none\n", ""), "squeue": Result(0, "", ""), "env SLURM_CONF": self.reads,
         }
         return next(answer for start, answer in known.items() if line.startswith(start))
 
@@ -135,6 +138,23 @@ def test_a_slurmd_that_counts_otherwise_stops_the_run_too(played, tmp_path):
     assert answer["failed"] and "CPUs 48, slurmd counts 96" in answer["msg"] and tree(tmp_path) == before
 
 
+def test_a_configuration_that_slurm_cannot_read_never_takes_the_place_of_one_that_it_can(played, tmp_path):
+    """As scontrol 26.05.5 of Debian said it on 2026-11-23."""
+    (tmp_path / "etc/slurm/slurm.conf").write_text("ClusterName=dgx\n")
+    played.reads = Result(1, "", "scontrol: error: _parse_next_key: Parsing error at unrecognized key: FooBar\n"
+                                 "scontrol: fatal: Unable to process configuration file\n")
+    before = tree(tmp_path)
+    answer = run_module(slurm_part.main, dict(ASKED, parts=["controller"]))
+    assert answer["failed"] and tree(tmp_path) == before
+    assert "It says: _parse_next_key: Parsing error at unrecognized key: FooBar. Mend it in slurm_gpu_slurm_conf" in answer["msg"]
+
+
+def test_a_package_starts_no_slurmd_that_has_no_configuration(played, tmp_path):
+    with slurm_part_host._not_started_without_configuration(Host(played, str(tmp_path))):
+        assert "ConditionPathExists" in (tmp_path / "run/systemd/system/slurmd.service.d/60-dgxops.conf").read_text()
+    assert list((tmp_path / "run/systemd/system").iterdir()) == [] and played.asked == ["systemctl daemon-reload"]
+
+
 @pytest.mark.parametrize(("options", "said"), [
     ({"name": "elsewhere"}, "slurmd finds itself by the name of its host"),
     ({"parts": []}, "parts does not say which"),
@@ -165,6 +185,8 @@ def test_nodes_are_kept_and_the_version_is_told(tmp_path, monkeypatch):
     assert (done["unknown"], done["version"], os.path.basename(done["key_file"])) == (["dgx02"], "22.05.8", "munge.key")
     assert not run_module(slurm_nodes.main, asked)["changed"]
     assert run_module(slurm_nodes.main, {"state": "absent"})["changed"] and tree(tmp_path) == {}
+    read = run_module(slurm_nodes.main, dict(asked, write=False, key=False))
+    assert (read["changed"], tree(tmp_path)) == (False, {}) and '"dgx01"' in read["text"]
 
 
 def test_a_fresh_controller_tells_the_version_that_it_would_get():

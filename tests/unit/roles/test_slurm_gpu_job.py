@@ -185,6 +185,7 @@ def test_records_of_old_months_go(job, tmp_path):
 @pytest.mark.parametrize("place", [
     "sys/fs/cgroup/freezer/slurm/uid_1000/job_17/step_0", "sys/fs/cgroup/memory/slurm_dgx01/uid_1000/job_17",
     "sys/fs/cgroup/system.slice/slurmstepd.scope/job_17/step_0/user/task_0", "sys/fs/cgroup/system.slice/dgx01_slurmstepd.scope/job_17",
+    "sys/fs/cgroup/hpc.slice/slurmstepd.scope/job_17/step_extern",
 ])
 def test_only_processes_in_the_jobs_own_group_are_ended(job, tmp_path, place):
     others = ["sys/fs/cgroup/freezer/slurm/uid_1000/job_170", "sys/fs/cgroup/freezer/slurm/uid_1001/job_17", "sys/fs/cgroup/memory/slurm_dgx02/uid_1000/job_17",
@@ -204,13 +205,38 @@ def test_only_processes_in_the_jobs_own_group_are_ended(job, tmp_path, place):
             process.wait()
 
 
-def test_slurms_own_processes_are_left_alone(job, tmp_path):
-    place = tmp_path / "sys/fs/cgroup/freezer/slurm/uid_1000/job_17"
+@pytest.mark.parametrize(("text", "said"), [
+    ("", "cannot be read"), ("[]", "it holds no settings"), ("{", "cannot be read"),
+    ('{"timeout": "soon", "checks": {}, "dcgm_level": 0}', "has checks, timeout wrong"),
+])
+def test_settings_that_somebody_broke_take_no_node_out(job, tmp_path, monkeypatch, capsys, text, said):
+    monkeypatch.setattr(job, "SETTINGS", str(tmp_path / "job.json"))
+    (tmp_path / "job.json").write_text(text)
+    assert (job.settings()["timeout"], job.settings()["checks"]) == (60, [])
+    assert job.settings()["dcgm_level"] == (0 if "dcgm_level" in text else 1)
+    assert said in capsys.readouterr().err
+
+
+def test_records_that_somebody_broke_are_passed_over(job, tmp_path):
+    wanted = dict(job.DEFAULTS, records="/records")
+    (tmp_path / "records/running").mkdir(parents=True)
+    this = tmp_path / "records" / "jobs-{0}.jsonl".format(time.strftime("%Y-%m", time.gmtime()))
+    this.write_text("5\n[]\n{\n")
+    assert job.epilog("slurm", wanted) == 0
+    (tmp_path / "records/running/17.json").write_text("[]")
+    assert job.epilog("slurm", wanted) == 0
+    assert [json.loads(line)["job"] for line in this.read_text().splitlines()[3:]] == ["17", "17"]
+
+
+@pytest.mark.parametrize(("owner", "ended"), [(-1, {}), (0, {1: "slurmstepd"})])
+def test_slurms_own_processes_are_left_alone_and_a_users_of_that_name_are_not(job, tmp_path, monkeypatch, owner, ended):
+    monkeypatch.setenv("SLURM_JOB_UID", str(os.stat(str(tmp_path)).st_uid - owner))
+    place = tmp_path / "sys/fs/cgroup/freezer/slurm/uid_{0}/job_17".format(os.environ["SLURM_JOB_UID"])
     place.mkdir(parents=True)
     (place / "cgroup.procs").write_text("1\n")
     (tmp_path / "proc/1").mkdir(parents=True)
     (tmp_path / "proc/1/comm").write_text("slurmstepd\n")
-    assert job.left_behind(job.job_of("slurm", os.environ)) == {}
+    assert job.left_behind(job.job_of("slurm", os.environ)) == ended
 
 
 @pytest.mark.parametrize(("scheduler", "environment", "expected"), [

@@ -52,6 +52,11 @@ def test_a_partition_whose_hosts_were_never_seen_has_none_yet():
     assert conf(partitions=[{"name": "new"}]).partitions["new"].startswith('Nodes="" Default=YES')
 
 
+def test_nodes_that_no_partition_has_are_told():
+    assert made(partitions=[{"name": "v100"}])["warnings"][-1] == "No partition has dgx10, so no job begins there."
+    assert not any("No partition" in warning for warning in made()["warnings"])
+
+
 def test_the_users_settings_win():
     found = conf(slurm_conf={"returntoservice": 0, "PrologFlags": "Contain,X11", "SlurmctldDebug": "debug"}).settings
     assert found["returntoservice"] == "0" and found["prologflags"] == "Contain,X11" and found["slurmctlddebug"] == "debug"
@@ -65,7 +70,9 @@ def test_gpus_are_counted_only_where_there_is_a_database():
 
 
 def test_a_host_that_is_no_node_gets_a_file_for_any_version():
-    assert "CgroupAutomount" in made(version="21.08", cgroup=0)["cgroup.conf"] and "CgroupAutomount" not in made(cgroup=0)["cgroup.conf"]
+    for none in (0, "0", ""):  # a text, from older ansible-core
+        assert "CgroupAutomount" in made(version="21.08", cgroup=none)["cgroup.conf"]
+        assert "CgroupAutomount" not in made(cgroup=none)["cgroup.conf"]
 
 
 def test_without_accounting_and_hooks_nothing_speaks_of_them():
@@ -99,6 +106,12 @@ def test_the_files_depend_on_no_order():
     ({"partitions": [{"name": "dgx", "default": True}, {"name": "v100", "default": True}]}, "Several partitions are the default: dgx, v100"),
     ({"partitions": [{"name": "dgx", "options": {"Nodes": "ALL"}}]}, "cannot be in its line"),
     ({"partitions": [{"name": "dgx", "options": {"MaxTime": "1\nSlurmUser=root"}}]}, "cannot be in its line"),
+    ({"partitions": "dgx"}, "a list is expected"),
+    ({"partitions": [{"name": "dgx", "groups": "v100"}]}, "groups is expected to be a list of names"),
+    ({"partitions": [{"name": "dgx", "groups": [[1]]}]}, "groups is expected to be a list of names"),
+    ({"partitions": [{"name": "dgx", "options": ["MaxTime"]}]}, "options a dictionary"),
+    ({"health_interval": [300]}, "a number of seconds is expected"),
+    ({"slurm_conf": {"MailProg": "/bin/mail # ours"}}, "cannot be a line of slurm.conf"),
     ({"slurm_conf": {"SlurmctldHost": "other"}}, "made by the role itself"),
     ({"slurm_conf": {"NodeName": "x"}}, "made by the role itself"),
     ({"cgroup_conf": {"CgroupReleaseAgentDir": "/x"}}, "is gone since Slurm 22.05"),
@@ -113,7 +126,19 @@ def test_where_memory_is_not_limited_no_control_group_is_needed():
     assert made(memory_cgroup=False, cgroup_conf={"ConstrainRAMSpace": False})
 
 
-@pytest.mark.parametrize("hosts", [{}, None, {"dgx01": {"node": "x"}}, {"dgx01": 1}])
+def test_a_controller_that_knows_no_node_yet_asks_for_one():
+    """The first run with --limit to the controller, or one in which all nodes failed."""
+    with pytest.raises(FleetError, match="No node was ever described: none is known to the controller slurm01.*Run it with a node or more"):
+        slurm_files.files({}, WANTED, GROUPS)
+
+
+@pytest.mark.parametrize("groups", [[], {"dgx": "dgx01"}, {"dgx": None}, {"dgx": [5]}, {5: ["dgx01"]}])
+def test_groups_that_are_none_are_refused(groups):
+    with pytest.raises(FleetError, match="the inventory's groups"):
+        slurm_files.files(NODES, WANTED, groups)
+
+
+@pytest.mark.parametrize("hosts", [None, {"dgx01": {"node": "x"}}, {"dgx01": 1}])
 def test_descriptions_that_are_none_are_refused(hosts):
     with pytest.raises(FleetError):
         slurm_files.files(hosts, WANTED, GROUPS)

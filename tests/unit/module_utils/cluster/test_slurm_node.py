@@ -140,7 +140,7 @@ def test_what_slurm_cannot_describe_is_refused_with_the_way_out():
         slurm_node.node_of(hosts.dgx2(), None, Choices(gpu_type="gpu:1"))
     with pytest.raises(FleetError, match="GPU at 0000:99:00.0, but sysfs shows none there"):
         slurm_node.node_of(hosts.dgx2(), {"0000:99:00.0": 0})
-    with pytest.raises(FleetError, match="Several GPUs have the device file /dev/nvidia0"):
+    with pytest.raises(FleetError, match="several GPUs have the device file /dev/nvidia0"):
         slurm_node.node_of(hosts.dgx2(), {"0000:34:00.0": 0, "0000:36:00.0": 0})
 
 
@@ -193,6 +193,21 @@ def test_hosts_that_are_the_same_share_a_line_whatever_their_order():
 def test_gpus_of_two_models_are_counted_apart():
     assert slurm_lines.gres_of((Gpu(0, "v100", ""), Gpu(1, "a100", ""), Gpu(2, "v100", ""))) == "gpu:a100:1,gpu:v100:2"
     assert slurm_lines.gres_of((Gpu(0, "", ""), Gpu(1, "", ""))) == "gpu:2"
+
+
+@pytest.mark.parametrize(("kinds", "said"), [(("v100", ""), "/dev/nvidia1 has none, and /dev/nvidia0 is v100"), (("", "a100"), "/dev/nvidia0 has none, and")])
+def test_types_for_some_of_a_nodes_gpus_only_are_refused(kinds, said):
+    """slurmd ends: "some records have Type= specification while others do not" (Slurm's own test39.18, b10 and b12)."""
+    described = SlurmNode(8, 2, 4, 1, 1024, ()).to_dict()
+    described["gpus"] = [{"minor": at, "type": kind} for at, kind in enumerate(kinds)]
+    with pytest.raises(FleetError, match=said):
+        SlurmNode.from_dict(described, "dgx01")
+
+
+def test_a_device_file_twice_is_refused():
+    """test39.18: "gpu duplicate device file name"."""
+    with pytest.raises(FleetError, match="dgx01: several GPUs have the device file /dev/nvidia0"):
+        SlurmNode.from_dict(dict(SlurmNode(8, 2, 4, 1, 1024, ()).to_dict(), gpus=[{"minor": 0}, {"minor": 0}]), "dgx01")
 
 
 def test_half_a_cluster_by_socket_and_half_by_node_is_refused():

@@ -43,6 +43,16 @@ def test_without_the_controller_a_run_changes_no_description():
         slurm_nodes.decide({"dgx01": BIG}, {"dgx02": BIG}, ["dgx01", "dgx02"], False)
 
 
+@pytest.mark.parametrize(("members", "said"), [
+    (["dgx01", "dgx01", "dgx02"], "several nodes are called dgx01. Call each by its own host name"),
+    (["10", "10"], "10 are numbers.*addresses as ansible_host"),
+])
+def test_names_that_tell_no_nodes_apart_are_refused(members, said):
+    """dgx01.hall1.example and dgx01.hall2.example; 10.0.0.1 and 10.0.0.2."""
+    with pytest.raises(FleetError, match=said):
+        slurm_nodes.decide({}, {members[0]: BIG}, members, True)
+
+
 def test_strangers_are_refused():
     with pytest.raises(FleetError, match="slurm01 are described but are no nodes.*dgx01"):
         slurm_nodes.decide({}, {"slurm01": BIG}, ["dgx01"], True)

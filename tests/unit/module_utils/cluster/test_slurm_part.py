@@ -126,8 +126,8 @@ def test_a_record_of_something_else_is_told(record):
 
 # -- nodes without jobs ------------------------------------------------------------------------------------------------------------------
 
-SINFO = ("sinfo", "--noheader", "--Node", "--format=%T|%E", "--nodes=dgx01")
-SQUEUE = ("squeue", "--noheader", "--states=RUNNING,COMPLETING,SUSPENDED,CONFIGURING,STOPPED", "--format=%A", "--nodelist=dgx01")
+SINFO = ("sinfo", "--all", "--noheader", "--Node", "--format=%T|%E", "--nodes=dgx01")
+SQUEUE = ("squeue", "--all", "--noheader", "--states=RUNNING,COMPLETING,SUSPENDED,CONFIGURING,STOPPED", "--format=%A", "--nodelist=dgx01")
 DRAIN = ("scontrol", "update", "NodeName=dgx01", "State=DRAIN", "Reason=dgxops.fleet: new configuration")
 RESUME = ("scontrol", "update", "NodeName=dgx01", "State=RESUME")
 
@@ -192,8 +192,21 @@ def test_what_slurmctld_has_against_a_node_is_told(state, expected):
         slurm_drain.settle(said(state), "dgx01", 0)
 
 
+@pytest.mark.parametrize(("said", "expected"), [
+    ("State=IDLE ThreadsPerCore=2 BootTime=2026-11-23T02:04:51", ("idle", "")),
+    ("State=IDLE+DRAIN ThreadsPerCore=2 Reason=a b=c d [root@2026-11-23T14:44:22]", ("drained", "a b=c d")),
+    ("State=MIXED+DRAIN ThreadsPerCore=2 Reason=fan [root@2026-11-23T14:44:22] Comment=in hall 2", ("draining", "fan")),
+    ("State=DOWN*+DRAIN ThreadsPerCore=2 Reason=fan", ("drained*", "fan")), ("State=IDLE+INVALID_REG X=1 Reason=gres/gpu count", ("inval", "gres/gpu count")),
+])
+def test_a_node_in_no_partition_is_known_too(said, expected):
+    """sinfo tells of partitions only; the words are those of scontrol 24.11.5 of Debian on 2026-11-23."""
+    ask = ("scontrol", "--oneliner", "show", "node", "dgx01")
+    assert slurm_drain.state_of(Recorded({SINFO: Result(0, "", ""), ask: Result(0, "NodeName=dgx01 Boards=1 " + said + "\n", "")}), "dgx01") == expected
+
+
 def test_a_node_that_the_controller_does_not_know_needs_the_controller():
-    commands = Recorded({SINFO: Result(0, "", "")})
+    ask = ("scontrol", "--oneliner", "show", "node", "dgx01")
+    commands = Recorded({SINFO: Result(0, "", ""), ask: Result(1, "Node dgx01 not found\n", "")})
     with pytest.raises(FleetError, match="does not know the node dgx01. Run the role on the controller too"):
         slurm_drain.settle(commands, "dgx01", 0)
 
