@@ -210,7 +210,8 @@ def check_record(record: Mapping[str, Any]) -> Dict[str, Any]:
         for name in record.get("files", {}):
             FILES[name]  # pylint: disable=pointless-statement
         for unit in record.get("units", {}).values():
-            Unit(*unit)
+            if unit is not None:  # one that came with a package
+                Unit(*unit)
         return dict(record)
     except (TypeError, AttributeError, KeyError):
         raise records.damaged(RECORD)

@@ -124,6 +124,11 @@ def test_a_record_of_something_else_is_told(record):
         slurm_part.check_record(record)
 
 
+def test_a_service_that_came_with_its_package_is_in_the_record_as_none():
+    record = slurm_part.decide(wish(), FRESH).record
+    assert record["units"] == {MUNGE: None, SLURMD: None} and slurm_part.check_record(record) == record
+
+
 # -- nodes without jobs ------------------------------------------------------------------------------------------------------------------
 
 SINFO = ("sinfo", "--all", "--noheader", "--Node", "--format=%T|%E", "--nodes=dgx01")
