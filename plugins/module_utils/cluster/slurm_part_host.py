@@ -21,6 +21,7 @@ from .slurm_node import SlurmNode
 from .slurm_part import CONTROLLER, CTLD, DATABASE, DBD, FILES, MARIADB, MUNGE, RECORD, SLURMD, Change, Found, Wish, check_record
 
 _UNITS = (MUNGE, MARIADB, DBD, CTLD, SLURMD)
+_CONFIGURATION = ("slurm.conf", "gres.conf", "cgroup.conf")
 _DBD_PORT = 6819
 #: What Slurm and MariaDB leave behind. It is removed with ``state: absent`` where Slurm came with the role.
 _STATE = ("var/lib/slurm/slurmctld", "var/lib/slurm/slurmd", "var/log/slurm")
@@ -57,7 +58,7 @@ def carry_out(wish: Wish, found: Found, change: Change, host: Host, node: Option
         record["packages"] = sorted(set(record.get("packages", ())) | new)
     if CONTROLLER in wish.parts and "slurm.conf" in change.files:
         _check_configuration(wish, host)
-    if node is not None and change.files:
+    if node is not None and set(change.files) & set(_CONFIGURATION):
         _check_hardware(wish, node, host)
     # Whom this drains, the run on the node itself brings back (slurm_drain.settle), after its slurmd has taken up the same configuration.
     slurm_drain.drain(host.commands, change.drain, drain_wait)
@@ -121,7 +122,7 @@ def _files_aside(wish: Wish) -> Iterator[str]:
     directory = tempfile.mkdtemp(prefix="dgxops-slurm-")
     try:
         os.chmod(directory, 0o755)
-        for name in ("slurm.conf", "gres.conf", "cgroup.conf"):
+        for name in _CONFIGURATION:
             write_atomic(os.path.join(directory, name), wish.files.get(name) or "")
         yield os.path.join(directory, "slurm.conf")
     finally:
@@ -145,6 +146,10 @@ def _check_hardware(wish: Wish, node: SlurmNode, host: Host) -> None:
         raise FleetError(problem, node=node.to_dict())
     if wish.files.get("gres.conf") is None:
         return
+    munge = read_units(host.commands, [MUNGE])
+    if MUNGE in munge and not munge[MUNGE].active:  # slurmd -G of 24.11 asks it for a credential
+        with contextlib.suppress(FleetError):
+            bring(host.commands, MUNGE, munge[MUNGE], RUNNING)
     with _files_aside(wish) as path:
         found = host.commands.run(["slurmd", "-G", "-f", path], 60)
     problem = slurm_host.gres_disagreement(node, found.out + found.err)

@@ -132,6 +132,16 @@ def test_a_slurmd_that_finds_other_gpus_stops_the_run_before_anything_is_changed
     assert played.units[SLURMD] == ["disabled", False]
 
 
+def test_another_key_and_munge_that_does_not_run_are_no_matter_of_slurmd(played, tmp_path):
+    """slurmd -G of 24.11 finds nothing without munge, which may not run since its key is broken."""
+    played.units["munge.service"][1] = False
+    assert run_module(slurm_part.main, ASKED)["changed"]
+    assert played.asked.index("systemctl restart munge.service") < min(at for at, line in enumerate(played.asked) if line.startswith("slurmd -G"))
+    played.asked.clear()
+    assert run_module(slurm_part.main, dict(ASKED, munge_key=base64.b64encode(KEY * 2).decode()))["changed"]
+    assert not [line for line in played.asked if line.startswith("slurmd")]
+
+
 def test_a_slurmd_that_counts_otherwise_stops_the_run_too(played, tmp_path):
     before = tree(tmp_path)
     answer = run_module(slurm_part.main, dict(ASKED, node=NODE._replace(cpus=48, threads_per_core=1).to_dict()))
