@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 from ..host.errors import FleetError
 from ..host.files import Diff
 from .network_backups import NetworkBackup, NetworkBackups
-from .network_parts import MANAGED, Forward, read_address, read_dns_hosts, read_leases, read_ranges
+from .network_parts import MANAGED, Forward, pool_of, read_address, read_dns_hosts, read_leases, read_ranges
 from .network_rules import HostNetworks, check, check_neighbours, warnings
 from .network_settings import NetworkSettings
 from .network_xml import NetworkDocument, changed_settings
@@ -31,7 +31,8 @@ class Plug(NamedTuple):
 
 
 class FoundNetwork(NamedTuple):
-    """A network as libvirt has it. ``inactive`` is None if there is none, ``active`` (the XML in force) if it is not started."""
+    """A network as libvirt has it. ``inactive`` is None if there is none, ``active`` (the XML in force) if it is not started. ``functions`` are the
+    PCI addresses of the virtual functions that its device has now, if it gives such to guests."""
 
     name: str
     inactive: Optional[str] = None
@@ -40,6 +41,7 @@ class FoundNetwork(NamedTuple):
     persistent: bool = True
     plugs: Tuple[Plug, ...] = ()
     backup: Optional[NetworkBackup] = None
+    functions: Tuple[str, ...] = ()
 
     @property
     def document(self) -> NetworkDocument:
@@ -203,8 +205,8 @@ def _towards(
 def _in_force(change: NetworkChange, document: NetworkDocument, active: NetworkDocument, owned: Sequence[str], when_in_use: str) -> NetworkChange:
     found = change.found
     stale = [name for name in changed_settings(active, document) if name in owned]
-    if Forward.read(active) == Forward.read(document):
-        # An active pool lists what libvirt found behind its devices.
+    if Forward.read(active) == Forward.read(document) and not (found.functions and pool_of(active) != set(found.functions)):
+        # An active pool lists what libvirt found behind its devices when it was started, and gives guests nothing else.
         stale = [name for name in stale if name != "mode"]
     slow = [name for name in stale if name not in _LIVE]
     if not slow:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The parts of a network: each reads itself from a document and writes itself, and touches nothing that is as wanted already."""
 import ipaddress
-from typing import Callable, Dict, Hashable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Hashable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..host.errors import FleetError
 from .domain_xml import number, pci_of
@@ -66,6 +66,11 @@ class Forward(NamedTuple):
             _renew(document, forward, "address", [_address(pci) for pci in self.pci])
         if self.kind == "hostdev" and before.kind != "hostdev":
             forward.setAttribute("managed", "yes")
+
+
+def pool_of(document: NetworkDocument) -> Set[str]:
+    """The PCI addresses of the virtual functions that a network lists as those it gives to guests."""
+    return {pci for pci in map(pci_of, document.find_all("forward", "address")) if pci}
 
 
 class Range(NamedTuple):

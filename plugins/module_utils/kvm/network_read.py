@@ -1,17 +1,19 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Reading networks from libvirt, and what matters to them on the host: everything that a decision needs, once."""
+import glob
 import ipaddress
 import os
 import struct
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..host.errors import FleetError
 from ..host.files import read_text
 from .client import Client, NetworkEntry
-from .domain_xml import DomainDocument
+from .domain_xml import DomainDocument, pci_of
 from .network_backups import NetworkBackups
 from .network_change import FoundNetwork, Plug
+from .network_parts import Forward, pool_of
 from .network_rules import HostNetworks, Route
 from .network_xml import NetworkDocument
 from .xml_tree import attribute, child
@@ -41,8 +43,10 @@ def read_networks(client: Client, backups: NetworkBackups, entries: Sequence[Net
         if running is None:
             texts = [client.active_xml(domain.uuid) for domain in client.domains() if domain.running]
             running = [DomainDocument(text) for text in texts if text is not None]
-        plugs = [plug for guest in running for plug in _plugs(guest, name, NetworkDocument(active or inactive).bridge)]
-        found.append(FoundNetwork(name, inactive, active, entry.autostart, entry.persistent, tuple(plugs), backups.read(name)))
+        plugs = [plug for guest in running for plug in _plugs(guest, name, NetworkDocument(active or inactive))]
+        forward = Forward.read(NetworkDocument(inactive))
+        functions = functions_of(forward.pf) if forward.kind == "hostdev" and forward.pf else ()
+        found.append(FoundNetwork(name, inactive, active, entry.autostart, entry.persistent, tuple(plugs), backups.read(name), functions))
     return found
 
 
@@ -51,15 +55,24 @@ def all_xml(client: Client, entries: Sequence[NetworkEntry]) -> Dict[str, str]:
     return {entry.name: client.network_xml(entry.name, inactive=entry.persistent) for entry in entries}
 
 
-def _plugs(guest: DomainDocument, network: str, bridge: Optional[str]) -> List[Plug]:
-    found = []
+def _plugs(guest: DomainDocument, network: str, document: NetworkDocument) -> List[Plug]:
+    found, bridge, pool = [], document.bridge, pool_of(document)
     for interface in guest.find_all("devices/interface"):
         source = child(interface, "source")
         on_bridge = attribute(interface, "type") in ("network", "bridge")
-        if attribute(source, "network") == network or (bridge and attribute(source, "bridge") == bridge):
+        function = child(source, "address")
+        # That of a guest with a virtual function does not name the network that it is from; an active network names its functions.
+        from_pool = function is not None and pci_of(function) in pool
+        if attribute(source, "network") == network or (bridge and attribute(source, "bridge") == bridge) or from_pool:
             device = attribute(child(interface, "target"), "dev") or ""
             found.append(Plug(guest.name, device, on_bridge and bool(device)))
     return found
+
+
+def functions_of(device: str, directory: str = "/sys/class/net") -> Tuple[str, ...]:
+    """The PCI addresses of the virtual functions that a network device of the host has."""
+    links = glob.glob(os.path.join(directory, glob.escape(device), "device", "virtfn*"))
+    return tuple(sorted(os.path.basename(os.path.realpath(link)) for link in links))
 
 
 def read_host(root: str = "/") -> HostNetworks:

@@ -98,6 +98,9 @@ def network_of(text: str) -> Dict[str, Any]:
             given = {key: value.strip() for key, value in options}
             kind = _kind(block.names[0], given)
             _say(answer.setdefault(kind, {}).setdefault(block.names[0], {}), words[3] if len(words) > 3 else "manual", given)
+            if given.get("bond-master"):
+                # The way of Ubuntu: "bond-slaves none" in the bond's own stanza.
+                _add_members(answer.setdefault("bonds", {}).setdefault(given["bond-master"], {}), [block.names[0]])
     return answer
 
 
@@ -125,7 +128,12 @@ def _say(settings: Dict[str, Any], method: str, given: Mapping[str, str]) -> Non
         settings["mtu"] = int(given["mtu"])
     members = given.get("bond-slaves", given.get("slaves", given.get("bridge_ports", given.get("bridge-ports", ""))))
     if members and members != "none":
-        settings["interfaces"] = members.split()
+        _add_members(settings, members.split())
+
+
+def _add_members(settings: Dict[str, Any], names: Sequence[str]) -> None:
+    there = settings.setdefault("interfaces", [])
+    there += [name for name in names if name not in there]
 
 
 def written(network: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ from ..host.pci import pci_path
 from ..host.sysfs import Sysfs
 
 DEVICES = "sys/bus/pci/devices"
+#: Drivers that hand a device to a guest or to a program instead of driving it.
+HANDED_OUT = ("vfio-pci", "vfio_pci", "mlx5_vfio_pci", "pci-stub", "pciback", "uio_pci_generic", "igb_uio")
 _ADDRESS = re.compile(r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")
 
 

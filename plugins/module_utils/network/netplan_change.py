@@ -174,6 +174,9 @@ def unfit_ports(after: Definitions, links: Links) -> List[str]:
                        if name in (link.master, link.lower) and link.kind in GUEST_PORTS and link.mtu != wanted)
         if ports:
             told.append("{0} is to have the MTU {1}, but {2} of running guests on it would keep theirs".format(name, wanted, ", ".join(ports)))
+        if links[name].handed_out:
+            told.append("{0} is to have the MTU {1} instead of {2}, but running guests have its virtual functions {3} and would keep theirs".format(
+                name, wanted, links[name].mtu, ", ".join(links[name].handed_out)))
     return told
 
 

@@ -2,19 +2,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The network links of a host, as ``ip`` and sysfs tell them, and which of them one of netplan's definitions means."""
 import fnmatch
+import glob
 import json
 import os
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..host.commands import Commands
 from ..host.errors import FleetError
+from .interfaces import HANDED_OUT
 from .netplan import Definition, Definitions, texts
 
 LIST_LINKS = ("ip", "-details", "-json", "address", "show")
 
 
 class Link(NamedTuple):
-    """A link; ``kind`` is empty for hardware. ``max_mtu`` and ``max_vfs`` are 0 where nobody tells. ``lower`` is what a macvtap or VLAN lies on."""
+    """A link; ``kind`` is empty for hardware. ``max_mtu`` and ``max_vfs`` are 0 where nobody tells. ``lower`` is what a macvtap or VLAN lies on,
+    ``handed_out`` the PCI addresses of its virtual functions that guests have."""
 
     name: str
     kind: str = ""
@@ -28,6 +31,7 @@ class Link(NamedTuple):
     master: str = ""
     addresses: Tuple[str, ...] = ()
     lower: str = ""
+    handed_out: Tuple[str, ...] = ()
 
 
 Links = Dict[str, Link]
@@ -58,8 +62,13 @@ def _link(entry: Mapping[str, Any], sysfs: str) -> Link:
         int(entry.get("mtu") or 0), int(entry.get("max_mtu") or 0), _number(os.path.join(device, "sriov_totalvfs")),
         _number(os.path.join(device, "sriov_numvfs")), "UP" in entry.get("flags", []),
         str(entry.get("master", "")), tuple("{0}/{1}".format(part["local"], part["prefixlen"]) for part in entry.get("addr_info", []) if part.get("local")),
-        str(entry.get("link") or ""),
+        str(entry.get("link") or ""), _handed_out(device),
     )
+
+
+def _handed_out(device: str) -> Tuple[str, ...]:
+    functions = [os.path.realpath(path) for path in glob.glob(os.path.join(glob.escape(device), "virtfn*"))]
+    return tuple(sorted(os.path.basename(path) for path in functions if os.path.basename(os.path.realpath(os.path.join(path, "driver"))) in HANDED_OUT))
 
 
 def _number(path: str) -> int:

@@ -13,12 +13,10 @@ from ..host.errors import FleetError
 from ..host.files import read_text, remove, write_atomic
 from ..host.sysfs import Sysfs
 from ..host.undo import Undo
-from .interfaces import DEVICES, Interfaces
+from .interfaces import DEVICES, HANDED_OUT, Interfaces
 from .sriov import RULES, Change, Found, Kept, PhysicalFunction, Step, VirtualFunction, Wish, wanted_count
 
 RECORD = "sriov_vfs"
-#: Drivers that hand a device to a guest or to a program instead of driving it.
-_HANDED_OUT = ("vfio-pci", "vfio_pci", "mlx5_vfio_pci", "pci-stub", "pciback", "uio_pci_generic", "igb_uio")
 _ETHERNET = "0x0200"
 _REASONS = {
     errno.ENOENT: "its driver makes no virtual functions",
@@ -63,7 +61,7 @@ class Host:
 
     def _use(self, address: str, driver: str, interfaces: Sequence[str]) -> str:
         place = "{0}/{1}".format(DEVICES, address)
-        if driver in _HANDED_OUT:
+        if driver in HANDED_OUT:
             return "is handed to a guest or a program (driver {0})".format(driver)
         is_ethernet = (self.sysfs.read(place + "/class") or "").startswith(_ETHERNET)
         if driver and is_ethernet and not interfaces and not self.sysfs.entries(place + "/infiniband"):

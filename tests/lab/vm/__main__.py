@@ -15,7 +15,7 @@ from typing import Iterator, List, Optional
 
 from . import image as images
 from . import places, snapshot
-from .machine import Machine, found_in, free_port, plug_in, plug_in_adapter, plugged_in, process_in, pull_out
+from .machine import Machine, found_in, free_port, plug_in, plugged_in, process_in, pull_out
 from .machine_arguments import node_of_slot
 from .platforms import PLATFORMS, Platform, platform_named
 from .programs import LabError
@@ -25,7 +25,7 @@ _DEFAULT_PLATFORM = "dgx2-small"
 
 def up(wanted: argparse.Namespace) -> int:
     """Start a machine; the same one that is up already stays as it is."""
-    platform = platform_named(wanted.platform).sized(wanted.cpus, wanted.memory, wanted.drives, wanted.drive_size)
+    platform = platform_named(wanted.platform).sized(wanted.cpus, wanted.memory, wanted.drives, wanted.drive_size)._replace(adapter=wanted.adapter)
     with _alone():
         machine = found_in(places.running())
         if machine and machine.platform != platform:
@@ -109,14 +109,6 @@ def plug_drive(wanted: argparse.Namespace) -> int:
     return 0
 
 
-def plug_adapter(wanted: argparse.Namespace) -> int:
-    """Plug in an adapter that can have virtual functions (SR-IOV)."""
-    with _alone():
-        plug_in_adapter(_running(), wanted.functions)
-    _say(f"plugged in an adapter that can have {wanted.functions} virtual functions")
-    return 0
-
-
 def inventory(_wanted: argparse.Namespace) -> int:
     """Show the inventory of the machine that is up."""
     _running()
@@ -171,7 +163,7 @@ def _inventory() -> Path:
 def _described(platform: Platform) -> str:
     processors = f"{platform.cpus} CPUs ({platform.sockets} x {platform.cores} cores x {platform.threads})"
     drives = f"{platform.os_drives} OS drives, {platform.data.total} {platform.data.bus} data drives of {platform.data.size_mib} MiB"
-    return f"{platform.name}: {processors}, {platform.memory_mib} MiB, {drives}"
+    return f"{platform.name}: {processors}, {platform.memory_mib} MiB, {drives}{', an adapter with SR-IOV' if platform.adapter else ''}"
 
 
 def _say(text: str) -> None:
@@ -210,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--memory", help="such as 6G")
     start.add_argument("--drives", type=int, help="number of data drives")
     start.add_argument("--drive-size", help="of each data drive, such as 1G")
+    start.add_argument("--adapter", action="store_true", help="with a network adapter that can have 7 virtual functions (SR-IOV)")
     start.add_argument("--sources", default=os.environ.get("DGXOPS_LAB_SOURCES", "/etc/apt/sources.list"), help=argparse.SUPPRESS)
     command("reset", reset)
     command("down", down)
@@ -222,7 +215,6 @@ def _parser() -> argparse.ArgumentParser:
     plug = command("plug-drive", plug_drive)
     plug.add_argument("number", type=int)
     plug.add_argument("--blank", action="store_true", help="a new drive instead of the one that was pulled")
-    command("plug-adapter", plug_adapter).add_argument("functions", type=int, nargs="?", default=4, choices=range(1, 17), metavar="FUNCTIONS")
     command("inventory", inventory)
     command("status", status)
     command("platforms", show_platforms)

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from .access import Access
 from .image import Image
-from .machine_arguments import AGENT, MONITOR, SUBSYSTEM, arguments, slot_of
+from .machine_arguments import ADAPTER, ADAPTER_MAC, AGENT, MONITOR, arguments, hub_of, slot_of
 from .monitor import Agent, Finished, Monitor
 from .platforms import DataDrives, Platform
 from .programs import LabError, run
@@ -22,9 +22,10 @@ from .programs import LabError, run
 _STATE = "machine.json"
 
 
-def qemu() -> str:
-    """The emulator; DGXOPS_LAB_QEMU names another build of it."""
-    return os.environ.get("DGXOPS_LAB_QEMU", "qemu-system-x86_64")
+def qemu(platform: Platform) -> str:
+    """The emulator. DGXOPS_LAB_QEMU names another build of it, DGXOPS_LAB_QEMU_SRIOV the one for machines with the network adapter."""
+    named = os.environ.get("DGXOPS_LAB_QEMU") or (os.environ.get("DGXOPS_LAB_QEMU_SRIOV") if platform.adapter else None)
+    return named or "qemu-system-x86_64"
 
 
 class Process(NamedTuple):
@@ -124,7 +125,7 @@ def _state_in(directory: Path) -> Optional[Dict[str, Any]]:
 
 def start(directory: Path, platform: Platform, image: Image, port: int, saved_state: Optional[Path] = None) -> Machine:
     """Start QEMU in a directory that holds the operating system drives: from GRUB, or where a saved machine left off."""
-    argv = [qemu(), *arguments(platform, str(image.boot), port), *(["-incoming", f"exec:cat {shlex.quote(str(saved_state))}"] if saved_state else [])]
+    argv = [qemu(platform), *arguments(platform, str(image.boot), port), *(["-incoming", f"exec:cat {shlex.quote(str(saved_state))}"] if saved_state else [])]
     log = directory / "qemu.log"
     with open(log, "wb") as sink:
         try:
@@ -192,13 +193,16 @@ def pull_out(machine: Machine, number: int) -> None:
         monitor.wait_for("DEVICE_DELETED", lambda data: data.get("device") == f"data{number}")
 
 
-def plug_in_adapter(machine: Machine, functions: int) -> None:
-    """Hot-plug an adapter that can have so many virtual functions into a spare slot. It is one of NVMe without a drive: QEMU 7 has no network adapter
-    with SR-IOV, and to the kernel's PCI code one is like the other."""
-    shared = {"max_ioqpairs": 2 * functions + 2, "msix_qsize": 2 * functions + 3, "sriov_vq_flexible": 2 * functions, "sriov_vi_flexible": functions}
-    device = {"driver": "nvme", "id": SUBSYSTEM + "0", "serial": "LABSRIOV", "subsys": SUBSYSTEM, "bus": slot_of(machine.platform.data.total)}
+def plug_in_adapter(machine: Machine) -> None:
+    """Hot-plug Intel's 82576, a network adapter that can have seven virtual functions, into a spare slot; it is on the first cable."""
+    device = {"driver": "igb", "id": ADAPTER, "netdev": ADAPTER, "mac": ADAPTER_MAC, "romfile": "", "bus": slot_of(machine.platform.data.total)}
     with machine.monitor() as monitor:
-        monitor.execute("device_add", {**device, "sriov_max_vfs": functions, **shared})
+        try:
+            monitor.execute("device-list-properties", {"typename": device["driver"]})
+        except LabError:
+            raise LabError(f"{qemu(machine.platform)} has no network adapter with SR-IOV (igb); 8.0 brought it. Name a newer one in DGXOPS_LAB_QEMU.") from None
+        monitor.execute("netdev_add", {"type": "hubport", "id": ADAPTER, "hubid": hub_of(0)})
+        monitor.execute("device_add", device)
 
 
 def plugged_in(machine: Machine) -> List[int]:

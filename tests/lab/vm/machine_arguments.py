@@ -10,8 +10,9 @@ MONITOR = "monitor.sock"
 AGENT = "agent.sock"
 CONSOLE = "console.log"
 PID = "pid"
-SUBSYSTEM = "adapter"
+ADAPTER = "adapter"
 MANAGEMENT_MAC = "52:54:00:d6:00:00"
+ADAPTER_MAC = "52:54:00:d6:03:00"
 
 #: Without the parts of a PC that nobody tests and every boot would have to look at.
 _BOARD = "q35,sata=off,smbus=off,i8042=off,vmport=off"
@@ -40,6 +41,11 @@ def arguments(platform: Platform, boot: str, port: int) -> List[str]:
 def slot_of(number: int) -> str:
     """The root port a drive is plugged into."""
     return f"slot{number}"
+
+
+def hub_of(link: int) -> int:
+    """The cable that joins a pair of ports; more ports than two may be on it."""
+    return link + 1
 
 
 def _processors_and_memory(platform: Platform) -> List[str]:
@@ -71,8 +77,6 @@ def _buses(platform: Platform) -> List[str]:
     for slot in range(platform.data.total + _SPARE_SLOTS):
         node = node_of_slot(platform, slot)
         parts += ["-device", f"pcie-root-port,id={slot_of(slot)},bus=bridge{node},chassis={slot + 1},slot={slot + 1},addr={slot:#x}"]
-    # What the adapter with virtual functions belongs to, which is plugged in later; this part could not be.
-    parts += ["-device", f"nvme-subsys,id={SUBSYSTEM},nqn={SUBSYSTEM}"]
     if platform.data.bus == "scsi":
         parts += ["-device", "virtio-scsi-pci,id=scsi,bus=pcie.0,addr=0xc"]
     return parts
@@ -101,7 +105,7 @@ def _networks(port: int) -> List[str]:
         for end, name in enumerate(("near", "far")):
             netdev, address = f"{name}{link}", _FIRST_LINK_ADDRESS + _LINKS * end + link
             mac = f"52:54:00:d6:{end + 1:02x}:{link:02x}"
-            parts += ["-netdev", f"hubport,id={netdev},hubid={link + 1}"]
+            parts += ["-netdev", f"hubport,id={netdev},hubid={hub_of(link)}"]
             parts += ["-device", f"virtio-net-pci,netdev={netdev},mac={mac},bus=pcie.0,addr={address:#x},host_mtu=9000,speed=100000,duplex=full,romfile="]
     return parts
 

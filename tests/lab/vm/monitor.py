@@ -42,6 +42,8 @@ class _Lines:
                 line = self._stream.readline()
             except socket.timeout:
                 raise LabError("The machine's monitor or agent did not answer in time.") from None
+            except OSError:
+                line = b""
             if not line:
                 raise LabError("The machine's monitor or agent ended the conversation.")
             try:

@@ -34,6 +34,7 @@ class Platform(NamedTuple):
     os_drives: int
     data: DataDrives
     vendor_id: str = ""  #: of the processor; empty is AMD's, with nested KVM
+    adapter: bool = False  #: whether it has a network adapter with SR-IOV
 
     @property
     def cpus(self) -> int:

@@ -13,7 +13,7 @@ from typing import List, NamedTuple
 
 from . import places
 from .image import DRIVE_BYTES, Image
-from .machine import Machine, free_port, overlay, plug_in, qemu, start, stopped_on_failure
+from .machine import Machine, free_port, overlay, plug_in, plug_in_adapter, qemu, start, stopped_on_failure
 from .machine_arguments import arguments
 from .platforms import Platform
 from .programs import LabError, run
@@ -42,7 +42,7 @@ def snapshot_digest(image: Image, platform: Platform, qemu_version: str) -> str:
 
 def existing(image: Image, platform: Platform) -> Snapshot:
     """The snapshot for this platform, whether it was taken or not."""
-    version = run([qemu(), "--version"], timeout=30)
+    version = run([qemu(platform), "--version"], timeout=30)
     return Snapshot(places.snapshots() / f"{platform.name}-{snapshot_digest(image, platform, version)}")
 
 
@@ -68,6 +68,8 @@ def restore(snapshot: Snapshot, image: Image, platform: Platform, directory: Pat
             monitor.wait_while("query-status", busy=("inmigrate",), timeout=60)
             monitor.execute("cont")
         plug_in(machine, list(range(platform.data.total)))
+        if platform.adapter:
+            plug_in_adapter(machine)
         machine.access.wait(60)
         machine.access.run(_WELCOME.format(now=f"{time.time():.0f}", drives=platform.data.total), timeout=120)
     return machine

@@ -5,6 +5,7 @@ import pytest
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Recorded, Result
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
+from ansible_collections.dgxops.fleet.plugins.module_utils.kvm import network_read
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.client import DomainEntry, NetworkEntry
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.network_rules import HostNetworks
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.network_xml import NetworkDocument
@@ -32,6 +33,22 @@ GUEST = """\
 HOSTS = [{"mac": "52:54:00:e1:28:3e", "ip": "192.168.122.45"}]
 RANGES = [{"start": "192.168.122.100", "end": "192.168.122.254"}]
 RECONNECT = ("ip", "link", "set", "dev", "vnet0", "mtu", "9000", "master", "virbr0", "up")
+
+
+#: As libvirt 9 tells them: the guest's interface does not name the network that its virtual function is from.
+POOL = """\
+<network>
+  <name>iovnet0</name>
+  <forward mode='hostdev' managed='yes'>
+    <pf dev='ens1'/>{0}
+  </forward>
+</network>
+"""
+FUNCTION = "<address type='pci' domain='0x0000' bus='0x21' slot='0x10' function='{0}'/>"
+HOLDER = """\
+<domain type='kvm'><name>2gpu-vm</name><devices><interface type='hostdev' managed='yes'><mac address='52:54:00:aa:00:01'/>
+<source><address type='pci' domain='0x0000' bus='0x21' slot='0x10' function='0x2'/></source></interface></devices></domain>
+"""
 
 
 class FakeNetworks:
@@ -145,6 +162,27 @@ def test_a_restart_under_guests_needs_consent_and_connects_them_again(site):
     answer = site.run({"name": "default", "mtu": 9000}, when_in_use="restart")
     assert answer["networks"][0]["restarted"] and [call[0] for call in site.libvirt.calls][:3] == ["stop", "define", "start"]
     assert site.commands.asked == [RECONNECT]
+
+
+def test_a_pool_is_not_taken_from_under_a_guest_that_has_a_function_of_it(site):
+    site.libvirt.configured["iovnet0"] = POOL.format("")
+    site.libvirt.active["iovnet0"] = POOL.format(FUNCTION.format("0x0") + FUNCTION.format("0x2"))
+    site.libvirt.guests = [HOLDER]
+    answer = site.run({"name": "iovnet0", "state": "absent"})
+    assert answer["failed"] and answer["guests"] == ["2gpu-vm"] and site.libvirt.calls == []
+    site.libvirt.guests = [HOLDER.replace("0x2", "0x4")]
+    assert site.run({"name": "iovnet0", "state": "absent"})["changed"]
+
+
+def test_a_pool_that_is_older_than_its_functions_is_started_anew(site, monkeypatch):
+    site.libvirt.configured["iovnet0"] = POOL.format("")
+    site.libvirt.active["iovnet0"] = POOL.format(FUNCTION.format("0x0") + FUNCTION.format("0x2"))
+    wanted = {"name": "iovnet0", "mode": "hostdev", "pf": "ens1"}
+    monkeypatch.setattr(network_read, "functions_of", lambda device: ("0000:21:10.0", "0000:21:10.2"))
+    assert not site.run(wanted)["changed"]
+    monkeypatch.setattr(network_read, "functions_of", lambda device: ("0000:21:10.0", "0000:21:10.2", "0000:21:10.4"))
+    answer = site.run(wanted)
+    assert answer["networks"][0]["restarted"] and [call[0] for call in site.libvirt.calls] == ["stop", "start"]
 
 
 def test_without_guests_it_is_restarted_at_once(site):

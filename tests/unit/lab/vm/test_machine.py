@@ -5,7 +5,7 @@ import pytest
 
 from ansible_collections.dgxops.fleet.tests.lab.vm import machine as machines
 from ansible_collections.dgxops.fleet.tests.lab.vm.image import Image
-from ansible_collections.dgxops.fleet.tests.lab.vm.machine import Machine, Process, found_in, process_in, start, stopped_on_failure
+from ansible_collections.dgxops.fleet.tests.lab.vm.machine import Machine, Process, found_in, process_in, qemu, start, stopped_on_failure
 from ansible_collections.dgxops.fleet.tests.lab.vm.platforms import platform_named
 from ansible_collections.dgxops.fleet.tests.lab.vm.programs import LabError
 
@@ -83,3 +83,12 @@ def test_an_emulator_that_is_missing_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("DGXOPS_LAB_QEMU", "qemu-of-tomorrow")
     with pytest.raises(LabError, match="qemu-of-tomorrow is not installed"):
         start(tmp_path, platform_named("station"), Image(tmp_path), 2222)
+
+
+def test_only_a_machine_with_the_adapter_runs_in_another_emulator(monkeypatch):
+    plain = platform_named("station")
+    monkeypatch.delenv("DGXOPS_LAB_QEMU", raising=False)
+    monkeypatch.setenv("DGXOPS_LAB_QEMU_SRIOV", "/cache/qemu")
+    assert [qemu(platform) for platform in (plain, plain._replace(adapter=True))] == ["qemu-system-x86_64", "/cache/qemu"]
+    monkeypatch.setenv("DGXOPS_LAB_QEMU", "/mine/qemu")
+    assert [qemu(platform) for platform in (plain, plain._replace(adapter=True))] == ["/mine/qemu", "/mine/qemu"]

@@ -134,6 +134,13 @@ def test_what_the_document_writes_is_understood():
     }
 
 
+def test_members_that_name_their_bond_are_its_members():
+    """As Ubuntu's ifenslave wants it, so that members may come up before or after the bond."""
+    text = ("auto em1\niface em1 inet manual\n  bond-master bond0\n\nauto bond0\niface bond0 inet dhcp\n  bond-mode active-backup\n  bond-slaves none\n\n"
+            "auto em2\niface em2 inet manual\n  bond-master bond0\n")
+    assert network_of(text) == {"bonds": {"bond0": {"interfaces": ["em1", "em2"], "dhcp4": True}}, "ethernets": {"em1": {}, "em2": {}}}
+
+
 def test_a_bond_with_a_vlan_needs_no_package():
     text = written(WANTED)
     assert " || ip link set dev bond0 type bond mode 802.3ad\n" in text and "ip link set dev enp2 down && ip link set dev enp2 master bond0; }\n" in text

@@ -108,6 +108,16 @@ def test_links_are_read_with_what_lies_on_them(tmp_path):
     assert (links["br0"].kind, links["br0"].addresses) == ("bridge", ("10.9.0.1/24",))
 
 
+def test_virtual_functions_that_guests_have_are_seen(tmp_path):
+    for number, driver in enumerate(("igbvf", "vfio-pci")):
+        function, place = tmp_path / "devices" / "0000:21:10.{0}".format(2 * number), tmp_path / "class/net/enp0s3/device"
+        for directory in (function, tmp_path / "drivers" / driver, place):
+            directory.mkdir(parents=True, exist_ok=True)
+        (function / "driver").symlink_to(tmp_path / "drivers" / driver)
+        (place / "virtfn{0}".format(number)).symlink_to(function)
+    assert parse_links(IP_ANSWER, str(tmp_path))["enp0s3"].handed_out == ("0000:21:10.2",)
+
+
 def test_an_iproute2_without_json_is_told():
     with pytest.raises(FleetError, match=r"iproute2 4\.15 or newer"):
         parse_links("1: lo: <LOOPBACK>")

@@ -396,6 +396,18 @@ def test_the_mtu_of_an_adapter_is_not_changed_under_running_guests_on_macvtap(ho
     assert written(host, {"ethernets": {"enp2": {"mtu": 9000}}})
 
 
+def test_the_mtu_of_an_adapter_is_not_changed_under_guests_that_have_its_virtual_functions(host):
+    function, device = os.path.join(host.sysfs, "devices/0000:21:10.0"), os.path.join(host.sysfs, "class/net/enp1/device")
+    for directory in (function, device, os.path.join(host.sysfs, "drivers/vfio-pci")):
+        os.makedirs(directory, exist_ok=True)
+    os.symlink("../../drivers/vfio-pci", os.path.join(function, "driver"))
+    os.symlink(function, os.path.join(device, "virtfn0"))
+    wanted = {"ethernets": {"enp1": {"mtu": 9000}}}
+    with pytest.raises(FleetError, match="enp1 is to have the MTU 9000 instead of 1500, but running guests have its virtual functions 0000:21:10.0"):
+        written(host, wanted)
+    assert written(host, wanted, detach=True)
+
+
 def test_a_symbolic_link_is_refused(host):
     os.rename(host.path("/etc/netplan/50-installer.yaml"), host.path("/etc/real.yaml"))
     os.symlink(host.path("/etc/real.yaml"), host.path("/etc/netplan/50-installer.yaml"))
