@@ -27,8 +27,8 @@ need_emulator() {
 }
 
 has_adapter() {
-  # Its exit status is 0 either way.
-  "$1" -device igb,help 2>/dev/null | grep -q "netdev="
+  # Its exit status is 0 either way. All is read: it must not be ended for writing on.
+  "$1" -device igb,help 2>/dev/null | grep "netdev=" >/dev/null
 }
 
 # Nothing is installed, and apt keeps its lists for it in a directory of their own, so that root is not needed. The firmware stays that of the
