@@ -108,9 +108,9 @@ from ..module_utils.host.apt import missing as missing_packages
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
 from ..module_utils.host.host import Host
+from ..module_utils.host.settings_host import change_files, change_units, finish, read_record, read_state, stop_units, write_record
 from ..module_utils.storage.cachefilesd import CONF, DEFAULT, DROP_IN, SERVICE, Wish, plan
 from ..module_utils.storage.packages import install
-from ..module_utils.storage.settings_host import change_files, change_units, finish, read_record, read_state, stop_units, write_record
 
 ARGUMENTS = {
     "dir": {"type": "path"},

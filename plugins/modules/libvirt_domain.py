@@ -192,7 +192,7 @@ options:
             description: Model of the network card in the guest. V(virtio) for a new interface.
             type: str
           queues:
-            description: Number of queues of a virtio network card. V(0) removes the attribute. Best is the number of vCPUs (section 11.8.2).
+            description: Number of queues of a virtio network card. From 1 to 256, best the number of vCPUs (section 11.8.2). V(0) removes the attribute.
             type: int
           mtu:
             description: MTU of the guest's interface. V(0) removes it (section 11.8.1).

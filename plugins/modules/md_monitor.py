@@ -83,9 +83,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import FleetError, errors_reported_by
 from ..module_utils.host.host import Host
+from ..module_utils.host.settings_host import change_files, change_units, finish, read_record, read_state, write_record
 from ..module_utils.storage.md_conf import PATHS
 from ..module_utils.storage.md_monitor import CHECKER, HISTORY, MODES, MONITOR, SERVICE_FILE, TIMER, TIMER_FILE, Wish, plan
-from ..module_utils.storage.settings_host import change_files, change_units, finish, read_record, read_state, write_record
 
 ARGUMENTS = {
     "mail": {"type": "str"},

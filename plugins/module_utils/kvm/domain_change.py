@@ -122,7 +122,7 @@ def _refuse_if_running(changes: Iterable[Change], when_running: str) -> None:
 def _make(found: Found, settings: Settings, host: Host, when_running: str) -> Change:
     document = DomainDocument(found.inactive, "The XML of domain {0}".format(found.name))
     names = settings.apply(document)
-    warnings = settings.warnings()
+    warnings = settings.warnings(document)
     if names:
         before = DomainDocument(found.inactive)
         check(before, document)

@@ -4,7 +4,7 @@
 import abc
 import hashlib
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
 
 from ..host.errors import FleetError
 from .domain_parts import Part, count_of, whole
@@ -379,11 +379,13 @@ class Interface(Device):
             document.remove(holder)
         document.tidy(bandwidth)
 
-    def warnings(self) -> List[str]:
-        """What libvirt will not do."""
-        if self.limits.get("outbound", Limit()).peak is None:
-            return []
-        return ["The outbound peak of {0} has no effect: libvirt ignores it, since Linux cannot shape incoming traffic of a tap device.".format(self.title())]
+    def warnings(self, vcpus: int) -> Iterator[str]:
+        """What libvirt or a guest with so many vCPUs will not do."""
+        if self.limits.get("outbound", Limit()).peak is not None:
+            yield "The outbound peak of {0} has no effect: libvirt ignores it, since Linux cannot shape incoming traffic of a tap device.".format(self.title())
+        if self.queues and self.queues > vcpus:
+            yield "{0} has {1} queues, but the domain has {2} vCPUs. A guest uses one queue for each vCPU; {2} are enough (section 11.8.2).".format(
+                self.title(), self.queues, vcpus)
 
 
 def connection_of(element: Element) -> Optional[Tuple[str, str]]:

@@ -103,9 +103,10 @@ class Settings:
         """Whether the vCPUs are given host CPUs."""
         return any(isinstance(part, VcpuPins) and part.pins for part in self.parts)
 
-    def warnings(self) -> List[str]:
-        """What is accepted but will not do what it says."""
-        return ["Domain {0}: {1}".format(self.name, line) for part in self.parts if isinstance(part, Interface) for line in part.warnings()]
+    def warnings(self, document: DomainDocument) -> List[str]:
+        """What is accepted but will not do what it says in that domain."""
+        vcpus = Vcpus.read(document).count
+        return ["Domain {0}: {1}".format(self.name, line) for part in self.parts if isinstance(part, Interface) for line in part.warnings(vcpus)]
 
 
 def read_settings(document: DomainDocument) -> Dict[str, Any]:

@@ -9,7 +9,7 @@ import re
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from ..host.errors import FleetError
-from .settings import Change, State, Unit, decide, restore
+from ..host.settings import Change, State, Unit, decide, restore
 
 SERVICE = "cachefilesd.service"
 CONF = "etc/cachefilesd.conf"

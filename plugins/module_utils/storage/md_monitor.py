@@ -8,8 +8,8 @@ import re
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from ..host.errors import FleetError
+from ..host.settings import Change, State, Unit, decide, restore
 from . import md_conf
-from .settings import Change, State, Unit, decide, restore
 
 MONITOR, TIMER = "mdmonitor.service", "dgxops-md-health.timer"
 CHECKER = "usr/local/sbin/dgxops-md-health"

@@ -10,10 +10,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..host.errors import FleetError
 from ..host.mountinfo import unescape
+from ..host.settings import Change, State, Unit, decide, restore
 from .blocks import Place
 from .contents import Signature
 from .md import Mount
-from .settings import Change, State, Unit, decide, restore
 
 FSTAB, TRIM_TIMER = "etc/fstab", "fstrim.timer"
 #: ext4 counts stripes in blocks of this size, which it has on anything that is larger than 512 MiB (mke2fs.conf(5)).

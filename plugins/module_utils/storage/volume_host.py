@@ -7,10 +7,10 @@ from typing import List, Optional, Tuple
 from ..host.errors import FleetError
 from ..host.files import remove_if_empty
 from ..host.host import Host
+from ..host.settings import State
+from ..host.settings_host import change_files, change_units, finish, read_record, read_state, write_record
 from .blocks import Place, made_of, mounts_of, numbers, read_places
 from .contents import Signature, signatures
-from .settings import State
-from .settings_host import change_files, change_units, finish, read_record, read_state, write_record
 from .volume import FSTAB, TRIM_TIMER, Found, Plan, Wish
 
 #: To make a file system on 30 TB may discard all of it first.

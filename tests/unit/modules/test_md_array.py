@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Recorded, Result
-from ansible_collections.dgxops.fleet.plugins.module_utils.storage import md_apply, settings_host
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.host import Host
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.settings_host import write_record
+from ansible_collections.dgxops.fleet.plugins.module_utils.storage import md_apply
 from ansible_collections.dgxops.fleet.plugins.modules import cache_volume, cachefilesd, md_array, md_monitor, storcli_info
 from ansible_collections.dgxops.fleet.tests.unit.module_utils.storage.lab_md import host
 
@@ -98,13 +100,13 @@ def test_a_look_that_is_under_way_is_ended_before_the_watch_is_given_back(tmp_pa
     timer, monitor = shown("dgxops-md-health.timer", "enabled", "active"), shown("mdmonitor.service", "static", "active")
     commands = Repeats({ask + ("dgxops-md-health.timer", "mdmonitor.service"): Result(0, timer + "\n" + monitor, ""),
                         ask + ("mdmonitor.service",): Result(0, monitor, "")})
-    real = settings_host.Host(commands, str(tmp_path))
+    real = Host(commands, str(tmp_path))
     monkeypatch.setattr(md_monitor, "Host", lambda _commands: real)
     for path, text in {md_monitor.TIMER_FILE: "[Timer]\n", md_monitor.SERVICE_FILE: "[Service]\n", md_monitor.CHECKER: "#!/bin/sh\n"}.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     files = {path: {"before": None, "after": (tmp_path / path).read_text()} for path in (md_monitor.TIMER_FILE, md_monitor.SERVICE_FILE, md_monitor.CHECKER)}
-    settings_host.write_record("md_monitor", real, {"files": files, "units": {"dgxops-md-health.timer": None}})
+    write_record("md_monitor", real, {"files": files, "units": {"dgxops-md-health.timer": None}})
     answer = run_module(md_monitor.main, {"state": "absent"})
     assert answer.get("changed"), answer["msg"]
     assert not (tmp_path / md_monitor.TIMER_FILE).exists()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host import cpuset
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
+from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.domain_cpu import Vcpus
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.domain_settings import SETTINGS, Settings, read_settings
 from ansible_collections.dgxops.fleet.plugins.module_utils.kvm.domain_xml import DomainDocument
 from ansible_collections.dgxops.fleet.tests.unit.module_utils.kvm.domains import GPU, GUEST, MAC, document, lines_changed
@@ -296,7 +297,15 @@ def test_two_interfaces_on_one_network_have_to_be_told_apart():
 
 def test_an_outbound_peak_is_warned_of():
     wanted = settings(interfaces=[{"network": "default", "bandwidth": {"outbound": {"average": 1000, "peak": 2000}}}])
-    assert wanted.warnings()[0].startswith("Domain a: The outbound peak of interfaces[network=default] has no effect")
+    assert wanted.warnings(document())[0].startswith("Domain a: The outbound peak of interfaces[network=default] has no effect")
+
+
+def test_more_queues_than_vcpus_are_warned_of():
+    vcpus = Vcpus.read(document()).count
+    interface = {"network": "default", "model": "virtio"}
+    assert settings(interfaces=[dict(interface, queues=vcpus)]).warnings(document()) == []
+    warned = settings(interfaces=[dict(interface, queues=vcpus + 1)]).warnings(document())
+    assert len(warned) == 1 and "has {0} queues, but the domain has {1} vCPUs".format(vcpus + 1, vcpus) in warned[0]
 
 
 cpus = st.frozensets(st.integers(0, 255), min_size=1, max_size=8)

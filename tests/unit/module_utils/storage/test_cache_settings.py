@@ -4,11 +4,11 @@
 import pytest
 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
+from ansible_collections.dgxops.fleet.plugins.module_utils.host.settings import State, Unit, check_record
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage import cachefilesd, md_monitor, volume
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage.blocks import Place
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage.contents import Signature
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage.md import Mount
-from ansible_collections.dgxops.fleet.plugins.module_utils.storage.settings import State, Unit, check_record
 
 # The file system
 

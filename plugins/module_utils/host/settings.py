@@ -7,9 +7,9 @@ its edit out of a text that others have changed meanwhile.
 """
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from ..host import records
-from ..host.files import Diff
-from ..host.units import Unit
+from . import records
+from .files import Diff
+from .units import Unit
 
 #: Takes one's own edit out of a text; given the text and what is remembered of the first change.
 Undo = Callable[[str, Mapping[str, Any]], str]
@@ -100,10 +100,11 @@ def restore(found: State, record: Mapping[str, Any], undo: Mapping[str, Undo], r
         elif name in units:
             units[name] = Unit(*unit)
     changed = [path for path in files if files[path] != found.files.get(path)]
-    restart = tuple(name for name, paths in restarts.items() if name in units and units[name].active and found.units[name].active
-                    and any(path in changed for path in paths))
-    change = Change(found, State(files, units), record, False, restart)
-    return change._replace(record=dict(record, reload=True)) if change.reload else change
+    due = set(record.get("restart", [])).union(name for name, paths in restarts.items() if any(path in changed for path in paths))
+    restart = tuple(name for name in sorted(due) if name in units and units[name].active and found.units[name].active)
+    remembered = dict(record, restart=sorted(due)) if due else dict(record)
+    change = Change(found, State(files, units), remembered, False, restart)
+    return change._replace(record=dict(remembered, reload=True)) if change.reload else change
 
 
 def check_record(record: Mapping[str, Any], name: str) -> Dict[str, Any]:

@@ -4,12 +4,12 @@
 import os
 from typing import Any, Dict, Mapping, Sequence
 
-from ..host import records, units
-from ..host.errors import FleetError
-from ..host.files import read_text, remove, remove_if_empty, write_atomic
-from ..host.host import Host
-from ..host.units import Unit
+from . import records, units
+from .errors import FleetError
+from .files import read_text, remove, remove_if_empty, write_atomic
+from .host import Host
 from .settings import Change, State, check_record
+from .units import Unit
 
 
 def read_record(name: str, host: Host) -> Dict[str, Any]:
@@ -67,6 +67,21 @@ def change_units(change: Change, host: Host) -> None:
                 raise FleetError("This host has no {0}. Install its package and run this again.".format(name))
             continue
         units.bring(host.commands, name, found[name], unit, name in change.restart)
+
+
+def make_or_undo(name: str, change: Change, record: Mapping[str, Any], host: Host) -> None:
+    """Make a change; if a daemon does not start with it, its files go back, the daemon gets them, and the failure is told. ``record`` is that from before."""
+    write_record(name, host, change.record)
+    change_files(change, host, {})
+    try:
+        change_units(change, host)
+        units.check_running(host.commands, change.restart)
+    except FleetError as error:
+        back = change._replace(before=change.after, after=change.before)
+        change_files(back, host, {})
+        change_units(back, host)
+        write_record(name, host, record)
+        raise FleetError("{0} The files are as they were.".format(error.message))
 
 
 def finish(name: str, change: Change, host: Host) -> None:
