@@ -232,9 +232,9 @@ def _scalar(value: Any) -> str:
 
 
 def spoken_to_values(value: Any) -> Any:
-    """Switches and numbers that came as text (a template gives nothing else) as what they are, so that they are always written alike."""
+    """Switches and numbers that came as text (a template gives nothing else) as what they are, so that they are always written alike. null is not said."""
     if isinstance(value, Mapping):
-        return {str(key): spoken_to_values(entry) for key, entry in value.items()}
+        return {str(key): spoken_to_values(entry) for key, entry in value.items() if entry is not None}
     if isinstance(value, (list, tuple)):
         return [spoken_to_values(entry) for entry in value]
     if isinstance(value, str):

@@ -17,7 +17,11 @@ MONITOR_MS = 100
 GUEST_PORTS = ("tun", "veth", "macvtap")
 
 _FILE = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]*\.yaml\Z")
-_SECRET = re.compile(r"(?im)^(\s*-?\s*[\"']?(?:password|psk|key|private|shared|client-key-password|.*secret.*)[\"']?\s*:\s*)\S.*$")
+#: The key of a secret, alone on its line or in braces after others; what it says is the rest of the line, and all lines below that are indented further.
+_SECRET = re.compile(
+    r"(?im)^(?P<indent>[ \t]*)(?P<key>(?:[^\n]*?[\s{,])?"
+    r"[\"']?(?:[\w.-]*(?:password|psk|secrets?|wep-key\d)|key|private(?:-key)?|shared|(?:sim-)?pin)[\"']?[ \t]*:)"
+    r"[^\n]*(?:\n(?P=indent)[ \t]+[^\n]*|\n[ \t]*(?=\n))*")
 
 
 #: What our file says: settings by kind and name.
@@ -239,7 +243,7 @@ def checked(network: Mapping[str, Any]) -> Dict[str, Any]:
         for name, settings in entries.items():
             if settings is not None and not isinstance(settings, Mapping):
                 raise FleetError("network.{0}.{1} is {2!r}. Settings are expected, such as {{dhcp4: true}}.".format(kind, name, settings))
-            own = {key: value for key, value in spoken_to_values(settings or {}).items() if value is not None}
+            own = spoken_to_values(settings or {})
             _check_lists(kind, name, own)
             if network.get("renderer"):
                 own.setdefault("renderer", str(network["renderer"]))
@@ -323,7 +327,12 @@ def _top_down(own: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> List[Tuple[
 
 def _refuse(wish: Wish, others: Sequence[Document], own: Mapping[str, Any], found: Found) -> None:
     mine = Document(wish.path, own)
-    together = merged(in_force(list(others) + [mine]))
+    counting = in_force(list(others) + [mine])
+    hiding = [document.path for document in counting if base(document.path) == wish.file and document is not mine]
+    if hiding:
+        raise FleetError("{0} hides {1}: of files with one name netplan reads only that one. Choose another name (file), or remove it.".format(
+            hiding[0], wish.path))
+    together = merged(counting)
     ours: Set[str] = {name for entries in own.values() for name in entries}
     told = _overruled(mine, others) + _older(together, ours, found) + problems(Network(together, _staying(together, found), ours))
     if told:
@@ -390,4 +399,4 @@ def _cloud_init(aside: Sequence[str]) -> Tuple[str, ...]:
 
 
 def _masked(text: str) -> str:
-    return _SECRET.sub(r"\1********", text)
+    return _SECRET.sub(r"\g<indent>\g<key> ********", text)

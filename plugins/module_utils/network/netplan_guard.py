@@ -76,9 +76,15 @@ def start(host: Host, identity: str, timeout: int) -> Answer:
         try:
             _arm(host, record, timeout)
         except FleetError as error:
-            host.commands.run(("systemctl", "stop", record["timer"]))
             save(host.place.record, written)
+            host.commands.run(("systemctl", "stop", record["timer"]))
             raise FleetError("The roll-back could not be armed, so nothing was applied: {0}".format(error.message))
+        try:
+            host.commands.output(
+                ("systemd-run", "--collect", "--no-block", "--unit=" + record["apply_unit"][:-len(".service")]) + program(host.place, "apply"))
+        except FleetError as error:  # it may have begun all the same, so the timer is left alone
+            raise FleetError("systemd could not be asked to apply the change: {0} Whatever was done of it is taken back in {1} s. Run this again then.".format(
+                error.message, timeout))
     return Answer("started", created=_virtual(backward.remove, after), removed=_virtual(forward.remove, before))
 
 
@@ -101,8 +107,6 @@ def _arm(host: Host, record: Dict[str, Any], timeout: int) -> None:
     ) + program(host.place, "rollback", reason))
     if host.commands.run(("systemctl", "is-active", timer)).out.strip() != "active":
         raise FleetError("systemd did not start the timer {0}.".format(timer))
-    host.commands.output(
-        ("systemd-run", "--collect", "--no-block", "--unit=" + record["apply_unit"][:-len(".service")]) + program(host.place, "apply"))
 
 
 def wait(host: Host, identity: str, reach: Sequence[str]) -> Answer:

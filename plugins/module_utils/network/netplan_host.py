@@ -1,6 +1,7 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Reads a host's netplan files, tries a change on a copy of them, and makes it; what is to be changed is decided in :mod:`netplan_change`."""
+import inspect
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from .netplan import DIRECTORIES, Definitions, Document, base, in_force, merged
 from .netplan_change import PLACE, Change, Found, Text, Wish, foreign_ports, plan, unfit_ports
 from .netplan_links import Links, owners, read_links
 from .netplan_pending import Record, copy_exactly, settle, stage, waiting
-from .netplan_rollback import Place, forget, save, sync
+from .netplan_rollback import Place, discard, forget, load, save, sync
 
 #: Where files that were set aside are kept, below the name of the file that replaced them.
 KEPT = BACKUPS + "/netplan"
@@ -24,15 +25,11 @@ KEPT = BACKUPS + "/netplan"
 #: How adapters were before any file spoke of them, in the same place.
 LINKS = "links.json"
 
-#: netplan takes all values as text, and so does this: YAML would take some MAC addresses for numbers.
+#: Where only the system's Python can read YAML.
 _TO_JSON = """import json, sys, yaml
-answer = {}
-for path, text in json.load(sys.stdin).items():
-    try:
-        answer[path] = {"content": yaml.load(text, Loader=yaml.BaseLoader)}
-    except yaml.YAMLError as error:
-        answer[path] = {"wrong": " ".join(str(error).split())}
-json.dump(answer, sys.stdout)
+from typing import Any, Dict
+{0}
+json.dump({{path: read_yaml(yaml, text) for path, text in json.load(sys.stdin).items()}}, sys.stdout)
 """
 #: netplan.io depends on python3-yaml, so the system's Python has it, whichever Python runs this.
 _PYTHON = "/usr/bin/python3"
@@ -116,19 +113,43 @@ def parse_yaml(texts: Mapping[str, str], commands: Commands) -> Dict[str, Any]:
     try:
         import yaml
     except ImportError:
-        told = json.loads(commands.output((_PYTHON, "-c", _TO_JSON), text_in=json.dumps(texts))) if texts else {}
+        told = json.loads(commands.output((_PYTHON, "-c", _TO_JSON.format(inspect.getsource(read_yaml))), text_in=json.dumps(texts))) if texts else {}
     else:
-        told = {path: _parse(yaml, text) for path, text in texts.items()}
+        told = {path: read_yaml(yaml, text) for path, text in texts.items()}
     for path in texts:
         if "wrong" in told[path]:
             raise FleetError("{0} cannot be read as YAML: {1}. netplan would not take it either; repair or remove it.".format(path, told[path]["wrong"]))
     return {path: told[path]["content"] for path in texts}
 
 
-def _parse(yaml: Any, text: str) -> Dict[str, Any]:
+def read_yaml(yaml: Any, text: str) -> Dict[str, Any]:
+    """As netplan does: all values are text (YAML would take some MAC addresses for numbers), and a key that is there twice counts both times.
+
+    Its text is run by another Python as well, so it uses no names from here.
+    """
+    def plain(node: Any) -> Any:
+        if isinstance(node, yaml.ScalarNode):
+            return node.value
+        if isinstance(node, yaml.SequenceNode):
+            return [plain(entry) for entry in node.value]
+        answer: Dict[str, Any] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError("a name is expected{0}".format(key.start_mark))
+            answer[key.value] = together(answer.get(key.value), plain(value))
+        return answer
+
+    def together(first: Any, second: Any) -> Any:
+        if isinstance(first, list) and isinstance(second, list):
+            return first + second
+        if isinstance(first, dict) and isinstance(second, dict):
+            return dict(first, **{key: together(first.get(key), value) for key, value in second.items()})
+        return second
+
     try:
-        return {"content": yaml.load(text, Loader=yaml.BaseLoader)}
-    except yaml.YAMLError as error:
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+        return {"content": None if root is None else plain(root)}
+    except (yaml.YAMLError, RecursionError) as error:
         return {"wrong": " ".join(str(error).split())}
 
 
@@ -180,6 +201,8 @@ def carry_out(change: Change, wish: Wish, found: Found, host: Host) -> Optional[
     waiting(host.place, host.commands)  # while we were thinking, another run may have begun to apply
     if not change:
         return settle(host.place)
+    if read_files(host) != found.files:
+        raise FleetError("netplan's files were changed by somebody else at this moment. Nothing was changed by this run; run it again.")
     refuse_links(change.files, host)
     folder = host.path(os.path.join(KEPT, wish.file))
     before = merged(in_force(found.documents))
@@ -198,6 +221,7 @@ def carry_out(change: Change, wish: Wish, found: Found, host: Host) -> Optional[
         for temporary in ready.values():
             remove(temporary)
         if first:
+            discard((load(host.place) or {}).get("kept", []))
             forget(host.place)
         raise FleetError("{0} could not be written: {1}. Nothing was changed. Free some space, or check that the file system can be written.".format(
             error.filename or PLACE, error.strerror))

@@ -32,6 +32,11 @@ class Link(NamedTuple):
     addresses: Tuple[str, ...] = ()
     lower: str = ""
     handed_out: Tuple[str, ...] = ()
+    other_names: Tuple[str, ...] = ()
+
+    def called(self, pattern: str) -> bool:
+        """By any of its names, as networkd's ``Name=`` takes them (systemd.network(5))."""
+        return any(fnmatch.fnmatchcase(name, pattern) for name in (self.name,) + self.other_names)
 
 
 Links = Dict[str, Link]
@@ -54,15 +59,20 @@ def parse_links(text: str, sysfs: str = "/sys") -> Links:
 def _link(entry: Mapping[str, Any], sysfs: str) -> Link:
     name = str(entry["ifname"])
     device = os.path.join(sysfs, "class", "net", name, "device")
-    kind = str(entry.get("linkinfo", {}).get("info_kind", ""))
+    about = entry.get("linkinfo", {})
+    kind = str(about.get("info_kind", ""))
+    if kind == "ipoib" and not entry.get("link"):
+        kind = ""  # the port of the adapter itself, and not a partition on it
+    # In a bond the address is the bond's; iproute2 before 5.6 tells the adapter's own only here.
+    own_mac = entry.get("permaddr") or about.get("info_slave_data", {}).get("perm_hwaddr") or entry.get("address") or ""
     driver = os.path.join(device, "driver")
     return Link(
-        name, kind, str(entry.get("permaddr") or entry.get("address") or "").lower(),
+        name, kind, str(own_mac).lower(),
         os.path.basename(os.path.realpath(driver)) if os.path.exists(driver) else "",
         int(entry.get("mtu") or 0), int(entry.get("max_mtu") or 0), _number(os.path.join(device, "sriov_totalvfs")),
         _number(os.path.join(device, "sriov_numvfs")), "UP" in entry.get("flags", []),
         str(entry.get("master", "")), tuple("{0}/{1}".format(part["local"], part["prefixlen"]) for part in entry.get("addr_info", []) if part.get("local")),
-        str(entry.get("link") or ""), _handed_out(device),
+        str(entry.get("link") or ""), _handed_out(device), tuple(map(str, entry.get("altnames", []))),
     )
 
 
@@ -82,7 +92,9 @@ def _number(path: str) -> int:
 def meant(definition: Definition, links: Links) -> List[str]:
     """The names of the links that a definition is about, after it is applied; of hardware only what is there."""
     if definition.match is None or definition.virtual:
-        return [definition.name] if definition.virtual or definition.name in links else []
+        if definition.virtual or definition.name in links:
+            return [definition.name]
+        return [link.name for link in links.values() if definition.name in link.other_names]
     renamed = definition.settings.get("set-name")
     found = [link.name for link in links.values() if not link.kind and _matches(definition.match, link, renamed)]
     return [str(renamed)] if renamed and found else sorted(found)
@@ -100,7 +112,7 @@ def _matches(match: Mapping[str, Any], link: Link, renamed: Optional[Any]) -> bo
         if not any(fnmatch.fnmatchcase(link.driver, pattern) for pattern in patterns):
             return False
     if name is not None:
-        return link.name == renamed or fnmatch.fnmatchcase(link.name, str(name))
+        return link.name == renamed or link.called(str(name))
     return mac is not None or driver is not None
 
 

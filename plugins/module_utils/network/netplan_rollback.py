@@ -28,6 +28,8 @@ PROGRAM = "rollback.py"
 LIMIT = 120
 #: Seconds for addresses to come back before what netplan did not bring back is set by hand.
 SETTLE = 15
+#: The number of an adapter's virtual functions.
+FUNCTIONS = "/sys/class/net/{0}/device/sriov_numvfs"
 
 
 class Place(NamedTuple):
@@ -184,6 +186,41 @@ def move_links(programs: Programs, release: Sequence[str], remove: Sequence[str]
         programs.run("ip", "link", "delete", "dev", name)
 
 
+def name_back(programs: Programs, links: Dict[str, Any]) -> None:
+    """``netplan apply`` names adapters as ``set-name`` says, and not back: the files from before would speak of adapters that are not there."""
+    now = {found["index"]: name for name, found in snapshot(programs)[0].items() if found["index"]}
+    renamed = {now[before["index"]]: name for name, before in sorted(links.items()) if now.get(before["index"], name) != name}
+    if renamed:
+        programs.run("netplan", "generate")  # udev is not to name them by the files of the change again
+    # By way of names that nobody has, since two may have changed places.
+    spare = {name: "dgxops{0}".format(number) for number, name in enumerate(renamed)}
+    for name in renamed:
+        programs.run("ip", "link", "set", "dev", name, "down")
+        programs.run("ip", "link", "set", "dev", name, "name", spare[name])
+    for name, wanted in renamed.items():
+        programs.run("ip", "link", "set", "dev", spare[name], "name", wanted)
+
+
+def put_back_functions(programs: Programs, links: Dict[str, Any]) -> None:
+    """netplan makes virtual functions, and leaves them when no file speaks of them. The kernel takes another number through 0 only."""
+    now = snapshot(programs)[0]
+    for name, before in sorted(links.items()):
+        wanted, found = before.get("functions"), now.get(name, {}).get("functions")
+        for number in ("0", str(wanted)) if None not in (wanted, found) and wanted != found else ():
+            with contextlib.suppress(OSError):
+                with open(FUNCTIONS.format(name), "w") as handle:
+                    handle.write(number)
+
+
+def functions(name: str) -> Optional[int]:
+    """How many virtual functions an adapter has; None for one that can have none."""
+    try:
+        with open(FUNCTIONS.format(name)) as handle:
+            return int(handle.read())
+    except (OSError, ValueError):
+        return None
+
+
 def bring(programs: Programs, record: Dict[str, Any], names: str) -> List[str]:
     """Put the files in force that are there; answers with what failed. ``names``: what of the record ifupdown has to bring up."""
     ups = [("ifup", "--force", name) for name in record.get(names, [])]
@@ -200,8 +237,8 @@ def bring(programs: Programs, record: Dict[str, Any], names: str) -> List[str]:
 def apply(place: Place, programs: Programs) -> int:
     """Make the change. The timer that takes it back runs already."""
     record = load(place)
-    if record is None:
-        return 0
+    if record is None or record.get("state") != "applying":
+        return 0  # it could not be armed
     for name in record.get("down_first", []):
         programs.run("ifdown", "--force", "--interfaces=" + os.path.join(place.directory, BEFORE), name)
     move_links(programs, record["release_first"], record["remove_first"])
@@ -232,6 +269,9 @@ def rollback(place: Place, programs: Programs, reason: str, own_unit: bool = Fal
             programs.run("ifdown", "--force", name)
         put_back_files(place, record)
         move_links(programs, record["release_back"], record["remove_back"])
+        if record.get("system") != "ifupdown":
+            name_back(programs, record.get("links", {}))
+        put_back_functions(programs, record.get("links", {}))
         failed = bring(programs, record, "up_back")
         if failed and record.get("system") != "ifupdown":
             programs.run("netplan", "generate")
@@ -306,7 +346,10 @@ def snapshot(programs: Programs) -> Tuple[Dict[str, Any], Dict[str, List[str]]]:
                 continue
             addresses = ["{0}/{1}".format(part["local"], part["prefixlen"]) for part in entry.get("addr_info", [])
                          if part.get("local") and not part.get("dynamic") and part.get("scope") != "link" and entry["ifname"] != "lo"]
-            links[entry["ifname"]] = {"addresses": addresses, "mtu": entry.get("mtu"), "up": "UP" in entry.get("flags", []), "master": entry.get("master", "")}
+            links[entry["ifname"]] = {
+                "addresses": addresses, "mtu": entry.get("mtu"), "up": "UP" in entry.get("flags", []), "master": entry.get("master", ""),
+                "index": entry.get("ifindex"), "functions": functions(entry["ifname"]),
+            }
     return links, {family: _routes(programs, family) for family in ("-4", "-6")}
 
 

@@ -45,6 +45,7 @@ class NetHost(Commands):
         self.links = dict(LINKS if links is None else links)
         self.asked = []
         self.fails = {}
+        self.indexes = {}
         self.timers = set()
 
     def run(self, argv, timeout=None, text_in=None):
@@ -74,7 +75,8 @@ class NetHost(Commands):
     def addresses(self):
         return json.dumps([
             {
-                "ifname": link.name, "mtu": link.mtu, "max_mtu": link.max_mtu, "address": link.mac, "master": link.master, "link": link.lower,
+                "ifname": link.name, "ifindex": self.indexes.setdefault(link.name, len(self.indexes) + 1), "mtu": link.mtu,
+                "max_mtu": link.max_mtu, "address": link.mac, "master": link.master, "link": link.lower,
                 "flags": ["UP"] if link.up else [], "linkinfo": {"info_kind": link.kind} if link.kind else {},
                 "addr_info": [{"local": text.split("/")[0], "prefixlen": int(text.split("/")[1])} for text in link.addresses],
             }

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """netplan's documents: several files as one, and what is written."""
 import json
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Commands
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan import Document, in_force, merged, spoken_to_values, written
-from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_change import Text
+from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_change import Text, checked
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_host import documents, parse_yaml
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_links import meant, parse_links
 
@@ -136,3 +137,58 @@ def test_an_iproute2_without_json_is_told():
 def test_a_match_means_adapters_of_this_host(settings, names):
     one = merged([Document("/etc/netplan/a.yaml", {"ethernets": {"ports": settings}})])["ports"]
     assert meant(one, LINKS) == names
+
+
+@pytest.mark.parametrize("told, mac", [
+    ({"permaddr": "52:54:00:d6:01:01"}, "52:54:00:d6:01:01"),
+    ({"linkinfo": {"info_slave_kind": "bond", "info_slave_data": {"perm_hwaddr": "52:54:00:d6:01:01"}}}, "52:54:00:d6:01:01"),
+    ({}, "52:54:00:d6:01:00"),
+])
+def test_a_member_of_a_bond_is_known_by_the_mac_address_it_was_made_with(told, mac):
+    entry = dict({"ifname": "enp2", "address": "52:54:00:d6:01:00", "master": "bond0"}, **told)
+    link = parse_links(json.dumps([entry]))["enp2"]
+    assert (link.mac, link.kind) == (mac, "")
+
+
+def test_a_port_of_an_infiniband_adapter_is_hardware_and_a_partition_on_it_is_not():
+    answer = [{"ifname": "ib0", "linkinfo": {"info_kind": "ipoib"}}, {"ifname": "ib0.8001", "link": "ib0", "linkinfo": {"info_kind": "ipoib"}}]
+    links = parse_links(json.dumps(answer))
+    assert (links["ib0"].kind, links["ib0.8001"].kind) == ("", "ipoib")
+
+
+@pytest.mark.parametrize("settings", [{}, {"match": {"name": "enx*"}}])
+def test_an_adapter_is_meant_by_its_other_names_too(settings):
+    """As networkd takes them: the file of another name for an adapter speaks of the same adapter."""
+    links = parse_links(json.dumps([{"ifname": "eno1", "altnames": ["enp1s0", "enx525400d60100"]}]))
+    one = merged([Document("/etc/netplan/a.yaml", {"ethernets": {"enp1s0": settings}})])["enp1s0"]
+    assert meant(one, links) == ["eno1"]
+
+
+def test_a_key_that_is_there_twice_counts_both_times_as_it_does_for_netplan():
+    text = ("network:\n  ethernets:\n    enp1: &one {addresses: [10.0.0.1/24], mtu: 1500}\n    enp3: *one\n"
+            "  ethernets:\n    enp1: {addresses: [10.0.1.1/24], mtu: 9000}\n    enp2: {dhcp4: yes}\n")
+    (document,) = documents({"/etc/netplan/a.yaml": Text(text)}, Commands())
+    assert document.network["ethernets"] == {
+        "enp1": {"addresses": ["10.0.0.1/24", "10.0.1.1/24"], "mtu": "9000"}, "enp2": {"dhcp4": "yes"},
+        "enp3": {"addresses": ["10.0.0.1/24"], "mtu": "1500"},
+    }
+
+
+@pytest.mark.parametrize("text", [
+    "network: &a\n  ethernets: *a\n", "network:\n  {[a]: b}\n", "network:\n\tethernets: {}\n", "network: \udcff\n", "a: 1\n---\nb: 2\n",
+])
+def test_yaml_that_netplan_could_not_read_is_told(text):
+    with pytest.raises(FleetError, match="cannot be read as YAML"):
+        documents({"/etc/netplan/a.yaml": Text(text)}, Commands())
+
+
+def test_the_systems_python_reads_yaml_where_ours_cannot(monkeypatch):
+    text = "network:\n  ethernets: {enp1: {dhcp4: yes}}\n  ethernets: {enp2: {macaddress: 11:22:33:44:55:66}}\n"
+    here = documents({"/etc/netplan/a.yaml": Text(text)}, Commands())
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert documents({"/etc/netplan/a.yaml": Text(text)}, Commands()) == here
+
+
+def test_null_is_not_said():
+    network = {"bonds": {"bond0": {"interfaces": ["enp1"], "parameters": {"mode": "802.3ad", "lacp-rate": None}, "mtu": None}}}
+    assert checked(network) == {"bonds": {"bond0": {"interfaces": ["enp1"], "parameters": {"mode": "802.3ad"}}}}

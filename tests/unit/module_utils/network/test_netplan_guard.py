@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import Result
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.network import netplan_host, netplan_pending, netplan_rollback
-from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_change import decide
+from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_change import Change, Text, decide
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_guard import confirm, look, outcome, start, wait
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_host import carry_out, check_ports, read, try_out
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_links import Link
@@ -430,3 +430,100 @@ def test_the_program_on_the_host_needs_nothing_but_python(host, tmp_path):
     assert "from ." not in text and "ansible" not in text.replace("pylint: disable=ansible-bad-function", "")
     status = netplan_rollback.main([os.path.join(host.place.directory, "rollback.py"), "dance"])
     assert status == 2
+
+
+@pytest.mark.parametrize("said", [
+    "access-points: {\"of#fice\": {password: \"hunter2\", auth: {client-key-password: \"hunter2\"}}}",
+    "password: |\n        hunter2\n\n        hunter2",
+    "\"password\":\n        hunter2",
+    "keys:\n        private: hunter2",
+    "peers:\n      - keys: {public: known, shared: hunter2}",
+    "networkmanager:\n        passthrough:\n          wifi-security.psk: hunter2",
+])
+def test_a_secret_is_hidden_however_it_is_written(said):
+    text = "network:\n  wifis:\n    wl0:\n      {0}\n      dhcp4: true\n".format(said)
+    shown = Change({"/etc/netplan/01-wifi.yaml": None}, (), (), {"/etc/netplan/01-wifi.yaml": Text(text)}, ()).diffs[0].before
+    assert "hunter2" not in shown and "dhcp4: true" in shown
+
+
+def test_an_adapter_gets_its_name_back(host):
+    """netplan apply names it as set-name says, and leaves that name when the file is gone."""
+    written(host, replaces=["50-installer.yaml"], network={
+        "ethernets": {"mgmt": {"match": {"macaddress": LINKS["mgmt0"].mac}, "set-name": "enp2", "dhcp4": True},
+                      "lan": {"match": {"macaddress": LINKS["enp2"].mac}, "set-name": "mgmt0"}}})
+    start(host, "one", 60)
+    programs = Programs(host.commands)
+    netplan_rollback.apply(host.place, programs)
+    played = host.commands.links
+    host.commands.links = {"lo": played["lo"], "enp2": played["mgmt0"]._replace(name="enp2"), "enp1": played["enp1"],
+                           "mgmt0": played["enp2"]._replace(name="mgmt0")}
+    host.commands.indexes = {"lo": 1, "enp2": 2, "enp1": 3, "mgmt0": 4}
+    programs.ran.clear()
+    netplan_rollback.rollback(host.place, programs, "the change was not confirmed within 60 s")
+    named = [line for line in programs.ran if " name " in line]
+    assert named == ["ip link set dev mgmt0 name dgxops0", "ip link set dev enp2 name dgxops1",
+                     "ip link set dev dgxops0 name enp2", "ip link set dev dgxops1 name mgmt0"]
+    assert programs.ran.index("netplan generate") < programs.ran.index("ip link set dev mgmt0 down") < programs.ran.index(named[0])
+    assert programs.ran.index(named[-1]) < programs.ran.index("netplan apply")
+
+
+def test_a_change_that_systemd_may_have_begun_keeps_its_roll_back(host):
+    written(host)
+    host.commands.fails["systemd-run", "--collect", "--no-block"] = Result(1, "", "Failed to start transient service unit: Connection timed out")
+    with pytest.raises(FleetError, match="systemd could not be asked to apply the change: .*timed out.* taken back in 60 s"):
+        start(host, "one", 60)
+    assert host.commands.timers and waiting_state(host) == "applying"
+
+
+def test_a_change_that_could_not_be_armed_is_not_applied_late(host):
+    written(host)
+    programs = Programs(host.commands)
+    assert netplan_rollback.apply(host.place, programs) == 0 and not programs.ran
+
+
+def waiting_state(host):
+    return netplan_rollback.load(host.place)["state"]
+
+
+def test_files_that_another_run_changed_meanwhile_are_not_written_over(host):
+    asked = wish(NETWORK)
+    found = read(asked, host)
+    change = decide(asked, found)
+    written(host, {"ethernets": {"enp1": {"addresses": ["10.33.14.99/24"]}}}, file="70-other.yaml")
+    before = tree(host)
+    with pytest.raises(FleetError, match="changed by somebody else at this moment. Nothing was changed"):
+        carry_out(change, asked, found, host)
+    assert tree(host) == before
+
+
+def test_what_was_kept_goes_with_a_change_for_which_there_was_no_room(host, monkeypatch):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "/etc/netplan/60-dgxops.yaml.new")
+
+    monkeypatch.setattr(netplan_host, "_make_ready", full)
+    with pytest.raises(FleetError, match="No space left on device"):
+        written(host, replaces=["50-installer.yaml"], network={"ethernets": {"mgmt0": {"dhcp4": True}}})
+    assert not os.path.exists(host.path("/var/backups/dgxops/netplan/60-dgxops.yaml"))
+
+
+def test_a_file_in_run_that_hides_ours_is_named(host):
+    os.makedirs(host.path("/run/netplan"))
+    with open(host.path("/run/netplan/60-dgxops.yaml"), "w") as handle:
+        handle.write("network: {version: 2}\n")
+    with pytest.raises(FleetError, match="/run/netplan/60-dgxops.yaml hides /etc/netplan/60-dgxops.yaml"):
+        written(host)
+
+
+def test_virtual_functions_go_with_the_change_that_made_them(host, tmp_path, monkeypatch):
+    """netplan leaves them when no file speaks of them any more."""
+    monkeypatch.setattr(netplan_rollback, "FUNCTIONS", str(tmp_path / "{0}.numvfs"))
+    for name, number in (("enp1", "0"), ("enp2", "4")):
+        (tmp_path / (name + ".numvfs")).write_text(number + "\n")
+    adapter = tmp_path / "sys/class/net/enp1/device"
+    adapter.mkdir(parents=True)
+    (adapter / "sriov_totalvfs").write_text("16\n")
+    written(host, {"ethernets": {"enp1": {"virtual-function-count": 8}}})
+    start(host, "one", 60)
+    (tmp_path / "enp1.numvfs").write_text("8\n")
+    netplan_rollback.rollback(host.place, Programs(host.commands), "the change was not confirmed within 60 s")
+    assert [(tmp_path / (name + ".numvfs")).read_text().strip() for name in ("enp1", "enp2")] == ["0", "4"]
