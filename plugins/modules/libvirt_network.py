@@ -298,7 +298,8 @@ def main() -> None:
     with errors_reported_by(module):
         wanted = [NetworkSettings.from_option(network) for network in params["networks"]] if params["state"] == "present" else None
         client, backups = Client.open(params["uri"]), NetworkBackups(params["backup_dir"])
-        names = backups.names() if params["networks"] is None else [network["name"] for network in params["networks"]]
+        given = [network.name for network in wanted] if wanted is not None else [network["name"] for network in params["networks"] or ()]
+        names = backups.names() if params["networks"] is None else given
         entries = client.networks()
         found = read_networks(client, backups, entries, names)
         changes = decide(found, wanted, all_xml(client, entries), read_host(), params["when_in_use"])

@@ -8,7 +8,7 @@ from ..host.errors import FleetError
 from ..host.undo import Undo
 from .client import Client
 from .network_backups import NetworkBackups
-from .network_change import Entry, FoundNetwork, NetworkChange, served
+from .network_change import Entry, FoundNetwork, NetworkChange, bridged
 from .network_parts import read_mtu
 from .network_xml import NetworkDocument
 
@@ -99,7 +99,7 @@ class NetworkWork:
     def _connect(self, found: FoundNetwork) -> None:
         """Connect the running guests to the bridge, which is a new one. libvirt itself does that only when its daemon starts."""
         document = NetworkDocument(self.client.network_xml(found.name, inactive=False))
-        if not served(document) or not document.bridge:
+        if not bridged(document) or not document.bridge:
             return
         mtu = read_mtu(document)
         for plug in found.plugs:

@@ -1,12 +1,13 @@
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Deciding what to do with networks: from what was found and what is wanted to changes, or to a refusal. Nothing here has side effects."""
+import contextlib
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..host.errors import FleetError
 from ..host.files import Diff
 from .network_backups import NetworkBackup, NetworkBackups
-from .network_parts import MANAGED, Forward, pool_of, read_address, read_dns_hosts, read_leases, read_ranges
+from .network_parts import MANAGED, Forward, pool_of, read_dns_hosts, read_leases, read_ranges
 from .network_rules import HostNetworks, check, check_neighbours, warnings
 from .network_settings import NetworkSettings
 from .network_xml import NetworkDocument, changed_settings
@@ -145,6 +146,10 @@ def decide(
     for number, network in enumerate(found):
         if wanted is not None and not wanted[number].present:
             documents.pop(network.name, None)
+        elif wanted is not None:
+            # Neighbours are judged as they will be, in whatever order they are given. What cannot be is refused below.
+            with contextlib.suppress(FleetError):
+                documents[network.name] = _wanted(network, wanted[number])
     changes = []
     for number, network in enumerate(found):
         try:
@@ -157,24 +162,29 @@ def decide(
                 change = _remove(network)
             else:
                 change = _make(network, wanted[number], documents, host, when_in_use)
-                documents[network.name] = NetworkDocument(change.after) if change.after is not None else network.document
         except FleetError as error:
             raise FleetError("Network {0}: {1}".format(network.name, error.message), **dict(error.details, network=network.name))
         changes.append(change)
     return changes
 
 
+def _wanted(found: FoundNetwork, settings: NetworkSettings) -> NetworkDocument:
+    """The configuration as it will be."""
+    if found.inactive is None and settings.kind is None:
+        raise FleetError("There is no such network. To make it, say its mode (nat, isolated, bridge, macvtap, hostdev); or correct the name.")
+    document = found.document
+    settings.apply(document)
+    return document
+
+
 def _make(
     found: FoundNetwork, settings: NetworkSettings, documents: Mapping[str, NetworkDocument], host: HostNetworks, when_in_use: str
 ) -> NetworkChange:
-    before, document = found.document, found.document
-    if found.inactive is None and settings.kind is None:
-        raise FleetError("There is no such network. To make it, say its mode (nat, isolated, bridge, macvtap, hostdev); or correct the name.")
-    settings.apply(document)
+    before, document = found.document, _wanted(found, settings)
     names = changed_settings(before, document)
     change = NetworkChange(found)
     if names or found.inactive is None:
-        check(document)
+        check(document, names) if found.inactive is not None else check(document)
         check_neighbours(document, before, {name: other for name, other in documents.items() if name != found.name}, host)
         change = change._replace(after=document.text, warnings=tuple(warnings(document, host)))
     new = found.inactive is None
@@ -283,6 +293,6 @@ def _backup(found: FoundNetwork, names: Sequence[str]) -> NetworkBackup:
     return before._replace(settings=tuple(dict.fromkeys(before.settings + tuple(names))), alone=alone)
 
 
-def served(document: NetworkDocument) -> bool:
-    """Whether libvirt itself makes the bridge of a network, so that guests lose their connection with it."""
-    return Forward.read(document).kind in MANAGED and (document.bridge is not None or read_address(document) is not None)
+def bridged(document: NetworkDocument) -> bool:
+    """Whether guests are on a bridge, libvirt's own or the host's, so that they are to be put on it when the network is started."""
+    return document.bridge is not None and Forward.read(document).kind in MANAGED + ("bridge",)

@@ -9,6 +9,9 @@ from .network_parts import MANAGED, Forward, Lease, Range, ip_of, read_address, 
 from .network_xml import NetworkDocument
 from .xml_tree import attribute, child
 
+#: The settings on which it depends whether leases can be.
+_LEASED = ("address", "ranges", "hosts")
+
 
 class Route(NamedTuple):
     """A subnet that the host reaches through one of its devices."""
@@ -25,16 +28,22 @@ class HostNetworks(NamedTuple):
     routes: Sequence[Route] = ()
 
 
-def check(document: NetworkDocument) -> None:
-    """Raise :class:`FleetError` if the network contradicts itself."""
+def check(document: NetworkDocument, changed: Sequence[str] = _LEASED) -> None:
+    """Raise :class:`FleetError` if the network contradicts itself. Leases are judged if they, or what they depend on, are among the settings that change:
+    libvirt takes some that would not be made here, and who asks for something else has not asked for others."""
     forward = Forward.read(document)
     _check_kind(document, forward)
+    if not set(_LEASED).intersection(changed):
+        return
     lan = read_address(document)
     ranges, leases = read_ranges(document), read_leases(document)
     if lan is None:
         if attribute(document.find("ip"), "address") is not None or (not ranges and not leases):
             return
         raise FleetError("It has ranges or hosts but no address. Give its address, such as 192.168.122.1/24.")
+    if lan.network.prefixlen < 31 and lan.ip in (lan.network.network_address, lan.network.broadcast_address):
+        raise FleetError("{0} is the {1} address of its subnet. Give the host one of those between, such as {2}/{3}.".format(
+            lan, "network" if lan.ip == lan.network.network_address else "broadcast", lan.network.network_address + 1, lan.network.prefixlen))
     if lan.network.prefixlen > 30 and (ranges or leases):
         raise FleetError("{0} leaves no room for guests: a subnet with leases needs a prefix of 30 or less.".format(lan))
     spans = [_span(entry, lan) for entry in ranges]

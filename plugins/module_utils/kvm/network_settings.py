@@ -3,7 +3,7 @@
 """What a caller wants of one network, taken from the module's options, and put into a document."""
 import ipaddress
 import re
-from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..host.errors import FleetError
 from . import network_parts as parts
@@ -12,11 +12,11 @@ from .network_parts import KINDS, MACVTAP_MODES, MANAGED, DnsHost, Forward, Leas
 from .network_rules import check_forward
 from .network_xml import NetworkDocument
 
-_MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
-_PCI = re.compile(r"^(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")
-#: The kernel's limit is IFNAMSIZ, 15 characters.
-_INTERFACE = re.compile(r"^[^\s/:]{1,15}$")
-_HOST_NAME = re.compile(r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?$")
+_MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
+_PCI = re.compile(r"^(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z")
+#: The kernel's limit is IFNAMSIZ, 15 characters. libvirt and the kernel make a number of %d, so that such a name would never be what was asked for.
+_INTERFACE = re.compile(r"^[^\s/:%]{1,15}\Z")
+_HOST_NAME = re.compile(r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?\Z")
 
 
 class NetworkSettings(NamedTuple):
@@ -77,10 +77,10 @@ class NetworkSettings(NamedTuple):
             _each(value.get("ranges"), _range),
             _each(value.get("hosts"), _lease),
             None if value.get("mtu") is None else _mtu(value["mtu"]),
-            value.get("domain"),
+            None if value.get("domain") is None else _domain(value["domain"]),
             dns.get("enable"),
             _each(dns.get("forwarders"), lambda entry: str(parts.ip_of(entry, "A DNS forwarder"))),
-            _each(dns.get("hosts"), _dns_host),
+            None if dns.get("hosts") is None else _dns_hosts(dns["hosts"]),
             value.get("autostart"),
             value.get("active"),
         )
@@ -149,7 +149,7 @@ def _each(value: Any, function: Any) -> Any:
 
 def _interface(text: Any, what: str) -> str:
     if not _INTERFACE.match(str(text)):
-        raise FleetError("{0} has {1!r}, which is not the name of a network device (at most 15 characters, no space, slash or colon).".format(what, text))
+        raise FleetError("{0} has {1!r}, which is not the name of a network device (at most 15 characters, no space, slash, colon or %).".format(what, text))
     return str(text)
 
 
@@ -189,8 +189,17 @@ def _lease(value: Mapping[str, Any]) -> Lease:
     return Lease(mac, str(parts.ip_of(value.get("ip"), "hosts: the ip of {0}".format(mac))), _name(value["name"], "hosts") if value.get("name") else "")
 
 
-def _dns_host(value: Mapping[str, Any]) -> DnsHost:
-    names: List[str] = [_name(name, "dns.hosts") for name in value.get("names") or ()]
-    if not names:
-        raise FleetError("dns.hosts: {0} has no names.".format(value.get("ip")))
-    return DnsHost(str(parts.ip_of(value.get("ip"), "dns.hosts: an ip")), tuple(names))
+def _domain(text: Any) -> str:
+    return _name(text, "domain") if str(text).strip() else ""
+
+
+def _dns_hosts(entries: Sequence[Mapping[str, Any]]) -> Tuple[DnsHost, ...]:
+    """One for each address: of an address that an active network has already, libvirt takes no second one."""
+    found: Dict[str, List[str]] = {}
+    for value in entries:
+        names = [_name(name, "dns.hosts") for name in value.get("names") or ()]
+        if not names:
+            raise FleetError("dns.hosts: {0} has no names.".format(value.get("ip")))
+        there = found.setdefault(str(parts.ip_of(value.get("ip"), "dns.hosts: an ip")), [])
+        there += [name for name in dict.fromkeys(names) if name not in there]
+    return tuple(DnsHost(address, tuple(names)) for address, names in found.items())

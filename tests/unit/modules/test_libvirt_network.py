@@ -254,3 +254,49 @@ def test_a_backup_that_cannot_be_used_stops_before_anything_is_changed(site):
     for options in ({"networks": [{"name": "default", "hosts": HOSTS}]}, {"state": "restored"}):
         answer = site.run(**options)
         assert answer["failed"] and "default.json cannot be used" in answer["msg"] and site.libvirt.calls == []
+
+
+def test_leases_that_libvirt_took_do_not_stand_in_the_way_of_something_else(site):
+    """libvirt takes a lease inside of the range; who asks for another MTU has not asked to change that."""
+    lease = "<host mac='52:54:00:e1:28:3e' ip='192.168.122.45'/>"
+    site.libvirt.configured["default"] = site.libvirt.active["default"] = DEFAULT.replace("    </dhcp>", lease + "</dhcp>")
+    site.libvirt.guests = []
+    assert site.run({"name": "default", "mtu": 9000})["changed"] and lease in site.libvirt.configured["default"]
+    assert "is in the range" in site.run({"name": "default", "ranges": [{"start": "192.168.122.3", "end": "192.168.122.254"}]})["msg"]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_network_takes_the_subnet_of_another_that_moves_in_whatever_order_they_are_given(site, turned):
+    site.libvirt.guests = []
+    moved = [{"start": "192.168.130.2", "end": "192.168.130.254"}]
+    networks = [{"name": "default", "address": "192.168.130.1/24", "ranges": moved}, {"name": "new", "mode": "nat", "address": "192.168.122.1/24"}]
+    answer = site.run(*(networks[::-1] if turned else networks))
+    assert not answer.get("failed") and [entry["changed"] for entry in answer["networks"]] == [True, True]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_new_networks_of_one_subnet_are_refused(site, turned):
+    networks = [{"name": "a", "mode": "nat", "address": "192.168.10.1/24"}, {"name": "b", "mode": "isolated", "address": "192.168.10.129/25"}]
+    answer = site.run(*(networks[::-1] if turned else networks))
+    assert "overlaps 192.168.10." in answer["msg"] and site.libvirt.calls == []
+
+
+def test_guests_follow_to_another_bridge_of_the_host(site):
+    site.libvirt.configured["lan"] = site.libvirt.active["lan"] = "<network><name>lan</name><forward mode='bridge'/><bridge name='br0'/></network>"
+    site.libvirt.guests = [GUEST.replace("'default'", "'lan'").replace("virbr0", "br0")]
+    follow = ("ip", "link", "set", "dev", "vnet0", "master", "br1", "up")
+    site.commands.answers[follow] = Result(0, "", "")
+    assert site.run({"name": "lan", "bridge": "br1"})["settings"] == ["bridge"] and site.commands.asked == []
+    assert site.run({"name": "lan", "bridge": "br1"}, when_in_use="restart")["changed"] and site.commands.asked == [follow]
+
+
+def test_names_of_one_address_are_one_record(site):
+    """libvirt adds no second record of an address to an active network."""
+    wanted = {"name": "default", "dns": {"hosts": [{"ip": "192.168.122.1", "names": ["a", "b"]}, {"ip": "192.168.122.1", "names": ["b", "c"]}]}}
+    answer = site.run(wanted)
+    assert answer["networks"][0]["live"] == ["dns.hosts"] and len(site.libvirt.calls) == 2
+    assert not site.run(wanted)["changed"]
+
+
+def test_spaces_around_a_name_are_no_part_of_it(site):
+    assert not site.run({"name": " default ", "mode": "nat"})["changed"]
