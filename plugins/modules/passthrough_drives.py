@@ -16,7 +16,7 @@ description:
     another guest has.
   - What a guest was given once is its own. It is not examined and not written to by later runs.
   - O(state=absent) assembles and mounts the arrays again, with C(mdadm.conf) and C(fstab) as they were to the byte. Where a guest has written over a
-    member, the array can only be made anew and empty, with its old UUIDs; that needs consent for each such drive.
+    member, the array can only be made anew and empty, with its old UUIDs, or be rebuilt if it has redundancy; that needs consent for each such drive.
   - The role P(dgxops.fleet.kvm_passthrough#role) puts this and M(dgxops.fleet.libvirt_domain) together.
 author:
   - Contributors to dgxops.fleet (@dgxops)
@@ -81,7 +81,8 @@ options:
     default: []
   wipe:
     description:
-      - The drives whose content may be lost, each by its id in C(/dev/disk/by-id) or its serial number. There is no consent for all of them at once.
+      - The drives whose content may be lost, each by its id in C(/dev/disk/by-id) or its serial number, if no other drive or name space has it. There is
+        no consent for all of them at once.
       - With O(state=absent) the drives on which what guests have left may be lost.
     type: list
     elements: str

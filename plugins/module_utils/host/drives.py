@@ -21,6 +21,8 @@ _DRIVE = re.compile(r"^(nvme\d+n\d+|sd[a-z]+|vd[a-z]+|xvd[a-z]+|mmcblk\d+)$")
 #: Ids in the order of preference: those with model and serial number first, those with a number of the drive's own choice last.
 _ID_ORDER = ("nvme-", "ata-", "scsi-", "virtio-", "mmc-", "usb-", "wwn-")
 _ID_LAST = re.compile(r"^(nvme-(eui\.|nvme\.|uuid\.)|scsi-[0-9S]|wwn-)")
+#: These name what is on a drive, and go when that goes.
+_OF_CONTENT = ("lvm-pv-uuid-",)
 
 
 class Drive(NamedTuple):
@@ -40,7 +42,10 @@ def read_drives(sysfs: Sysfs, nodes: List[int]) -> List[Drive]:
     """All drives, by kernel name in the order of their numbers."""
     tree = PciTree(sysfs, nodes)
     ids = _ids(sysfs)
-    return [_drive(sysfs, tree, name, ids.get(name, "")) for name in sorted(sysfs.entries("sys/block"), key=_by_number) if _DRIVE.match(name)]
+    found = [_drive(sysfs, tree, name, ids.get(name, "")) for name in sorted(sysfs.entries("sys/block"), key=_by_number) if _DRIVE.match(name)]
+    known = [drive.id for drive in found]
+    # What udev has not named is called as udev would, unless that is another's name already: name spaces of one drive have its serial number.
+    return [drive._replace(id="") if known.count(drive.id) > 1 and drive.device not in ids else drive for drive in found]
 
 
 def _drive(sysfs: Sysfs, tree: PciTree, name: str, known_as: str) -> Drive:
@@ -78,7 +83,7 @@ def _ids(sysfs: Sysfs) -> Dict[str, str]:
     found: Dict[str, List[str]] = {}
     for name in sysfs.entries("dev/disk/by-id"):
         target = sysfs.link("dev/disk/by-id/" + name).rpartition("/")[2]
-        if _DRIVE.match(target):
+        if _DRIVE.match(target) and not name.startswith(_OF_CONTENT):
             found.setdefault(target, []).append(name)
     return {target: min(names, key=_preference) for target, names in found.items()}
 

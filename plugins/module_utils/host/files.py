@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, Iterable, NamedTuple, Optional
 
 from .errors import FleetError
 
@@ -36,6 +36,14 @@ def read_text(path: str) -> Optional[str]:
             return handle.read().decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def joined(lines: Iterable[str]) -> str:
+    """Lines as one text. One that was the last of its file, and had no end of line, gets one if others follow."""
+    text = ""
+    for line in lines:
+        text += line if text.endswith("\n") or not text else "\n" + line
+    return text
 
 
 def write_atomic(path: str, text: str, mode: int = 0o644) -> None:

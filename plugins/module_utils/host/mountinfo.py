@@ -31,7 +31,7 @@ class Mounted(NamedTuple):
 def parse_mountinfo(text: str) -> List[Mounted]:
     """All mounts in the order in which they were made: of those on one path, the last is the one that is seen."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a path may have other ends of lines in it, which are not escaped
         words = line.split(" ")
         if len(words) < 9 or "-" not in words[6:] or not (words[0].isdigit() and words[1].isdigit()):
             continue

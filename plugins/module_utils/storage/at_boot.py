@@ -7,6 +7,7 @@ Without that udev assembles the array as soon as its drives show up, systemd mou
 import re
 from typing import List, Optional, Sequence
 
+from ..host.files import joined
 from ..host.mountinfo import unescape
 from .md import Mount
 from .md_conf import array_uuid, plain, statements
@@ -26,11 +27,7 @@ def ignoring(text: Optional[str], uuid: str) -> str:
             placed = True
         else:
             parts.append(one.text)
-    if placed:
-        return "".join(parts)
-    if parts and not parts[-1].endswith("\n"):
-        parts[-1] += "\n"
-    return "".join(parts + [line])
+    return joined(parts if placed else parts + [line])
 
 
 def statements_of(text: Optional[str], uuid: str) -> str:
@@ -47,7 +44,7 @@ def no_longer_ignoring(text: str, uuid: str, was: str) -> str:
             placed = True
         else:
             parts.append(one.text)
-    return "".join(parts)
+    return joined(parts)
 
 
 def set_aside(fstab: str, sources: Sequence[str], mounts: Sequence[Mount]) -> str:

@@ -18,7 +18,8 @@ DROP_IN = "etc/systemd/system/cachefilesd.service.d/50-dgxops.conf"
 RESTARTS = {SERVICE: (CONF, DEFAULT, DROP_IN)}
 
 _HEADER = "# Written by dgxops.fleet.cachefilesd, which owns this file. See cachefilesd.conf(5).\n"
-_RUN = re.compile(r"^[#\s]*RUN=.*$", re.MULTILINE)
+_RUN = re.compile(r"^[ \t]*RUN=.*$", re.MULTILINE)
+_COMMENTED_RUN = re.compile(r"^[# \t]*RUN=.*$", re.MULTILINE)
 _START_TIME = re.compile(r"^STARTTIME=", re.MULTILINE)
 _START_LINE = "STARTTIME=5\n"
 _TAG = re.compile(r"^[A-Za-z0-9_.-]{1,48}\Z", re.ASCII)
@@ -108,9 +109,18 @@ def enabled_default(text: str) -> str:
 
     The script looks for the daemon as soon as it has detached itself, which may be before it has written its process id; then it is called failed, and runs.
     """
-    if not any(match.group(0).strip() == "RUN=yes" for match in _RUN.finditer(text)):
-        text = _RUN.sub("RUN=yes", text, 1) if _RUN.search(text) else _ended(text) + "RUN=yes\n"
+    line = _run_line(text)
+    if line is None:
+        text = _ended(text) + "RUN=yes\n"
+    elif line.group(0).strip() != "RUN=yes":
+        text = text[:line.start()] + "RUN=yes" + text[line.end():]
     return text if _START_TIME.search(text) else _ended(text) + _START_LINE
+
+
+def _run_line(text: str) -> Optional["re.Match[str]"]:
+    """The line that counts, which is the last one for a shell; or the first that is a comment."""
+    given = list(_RUN.finditer(text))
+    return given[-1] if given else _COMMENTED_RUN.search(text)
 
 
 def _ended(text: str) -> str:
@@ -120,10 +130,13 @@ def _ended(text: str) -> str:
 def _forbid(text: str, record: Mapping[str, Any]) -> str:
     """Debian's file with its old RUN line, or without one, and with what others have changed in it since."""
     before = record["files"][DEFAULT]["before"] or ""
-    old = _RUN.search(before)
+    old, now = _run_line(before), _run_line(text)
     if not _START_TIME.search(before):
         text = text.replace(_START_LINE, "", 1)
-    return _RUN.sub(old.group(0), text, 1) if old else text.replace("RUN=yes\n", "", 1)
+        now = _run_line(text)
+    if old is None or now is None:
+        return text.replace("RUN=yes\n", "", 1)
+    return text[:now.start()] + old.group(0) + text[now.end():]
 
 
 _UNDO = {DEFAULT: _forbid}

@@ -14,7 +14,7 @@ from ..host.commands import Commands
 from ..host.drives import Drive, read_drives
 from ..host.errors import FleetError
 from ..host.sysfs import Sysfs
-from .blocks import Place, made_of, mounts_of, partitions, read_places, swap_devices
+from .blocks import Place, exported, made_of, mounts_of, partitions, read_places, swap_devices, writers
 from .md_query import examine
 from .md_text import Superblock
 
@@ -61,7 +61,7 @@ class Uses(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """A drive with all the names that last, its users, and what is on it."""
+    """A drive with all the names that last and that no other drive has, its users, and what is on it."""
 
     drive: Drive
     names: Tuple[str, ...]
@@ -72,8 +72,8 @@ class Contents(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The name by which consent is given."""
-        return self.drive.id or self.drive.serial
+        """The name by which consent is given; empty if none is its alone, as where two name spaces of a drive have one serial number."""
+        return next((name for name in (self.drive.id, self.drive.serial) + self.names if name in self.names), "")
 
     @property
     def label(self) -> str:
@@ -123,6 +123,7 @@ def read_uses(sysfs: Sysfs, device: str, places: Sequence[Place], swaps: Sequenc
     for name in sorted(tree):
         if tree[name] and name not in arrays and not sysfs.exists("sys/class/block/{0}/partition".format(name)):
             told.append("is held by {0}".format(_holder(sysfs, name)))
+    told += ["is exported by nvmet as {0}".format(subsystem) for subsystem in exported(sysfs, list(tree))]
     if system:
         told.append("holds the operating system")
     if sysfs.read("sys/class/block/{0}/ro".format(device)) == "1":
@@ -149,6 +150,8 @@ class Drives:
         self._links: Dict[str, List[str]] = {}
         for name in sysfs.entries("dev/disk/by-id"):
             self._links.setdefault(sysfs.link("dev/disk/by-id/" + name).rpartition("/")[2], []).append(name)
+        self._names = {drive.device: self._names_of(drive) for drive in self.all}
+        self._writers: Optional[Dict[str, List[str]]] = None
 
     @property
     def root_is_on_one(self) -> bool:
@@ -157,9 +160,23 @@ class Drives:
 
     def names(self, drive: Drive) -> Tuple[str, ...]:
         """The names of a drive that last: those in /dev/disk/by-id, the serial number, the world wide name."""
+        return self._names[drive.device]
+
+    def _names_of(self, drive: Drive) -> Tuple[str, ...]:
         wwid = self._sysfs.read("sys/class/block/{0}/wwid".format(drive.device)) or self._sysfs.read("sys/class/block/{0}/device/wwid".format(drive.device))
         found = [drive.id] + self._links.get(drive.device, []) + [drive.serial, wwid or ""]
         return tuple(sorted({name for name in found if name}))
+
+    def own_names(self, drive: Drive) -> Tuple[str, ...]:
+        """Those of its names that no other drive of this host has: by others nobody consents to anything."""
+        others = {name for other in self.all if other.device != drive.device for name in self.names(other)}
+        return tuple(name for name in self.names(drive) if name not in others)
+
+    def _programs(self) -> Dict[str, List[str]]:
+        """Who writes to which device, looked up once."""
+        if self._writers is None:
+            self._writers = writers(self._sysfs)
+        return self._writers
 
     def uses(self, drive: Drive) -> Uses:
         return read_uses(self._sysfs, drive.device, self._places, self._swaps)
@@ -190,8 +207,10 @@ class Drives:
             found += signatures(commands, part)
         if not uses.told and not uses.arrays and self._busy(drive.device):
             uses = uses._replace(told=("is held open by a program or by the kernel (fuser -v /dev/{0}, zpool status)".format(drive.device),))
+        programs = [program for name in [drive.device] + parts for program in self._programs().get(name, ())]
+        uses = uses._replace(told=uses.told + (("is open for writing by {0}".format(", ".join(dict.fromkeys(programs))),) if programs else ()))
         superblock = examine(drive.device, commands) if any(one.type == MD and one.device == drive.device for one in found) else None
-        return Contents(drive, self.names(drive), uses, tuple(found), tuple(parts), superblock)
+        return Contents(drive, self.own_names(drive), uses, tuple(found), tuple(parts), superblock)
 
 
 def refusal(found: Contents, consented: Sequence[str], own: Sequence[str] = (), least_bytes: int = 0) -> str:
@@ -211,7 +230,7 @@ def refusal(found: Contents, consented: Sequence[str], own: Sequence[str] = (), 
         return ""
     held = [_with_place(one, found) for one in kept] or ["the partitions {0}".format(", ".join(found.partitions))]
     return "{0} holds {1}. It was not touched. To take it anyway and lose that data, add its id {2} to wipe (raid_cache_wipe in the role).".format(
-        found.label, " and ".join(held), found.id or "(it has none: clear it by hand)")
+        found.label, " and ".join(held), found.id or "(it has none of its own: clear it by hand)")
 
 
 def _with_place(one: Signature, found: Contents) -> str:

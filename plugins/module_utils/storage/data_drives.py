@@ -5,6 +5,7 @@
 Section 2.1.3 of the Best Practices for DGX: a DGX-2 has 8 or 16 data drives, a DGX Station 3. The rest is told by the host itself. Where that
 leaves a doubt, the answer is a refusal that asks for names, never a guess.
 """
+import re
 from typing import List, Sequence
 
 from ..host.dgx import GENERIC, Platform
@@ -15,6 +16,8 @@ from .contents import Drives
 
 #: Drives that are sold as one size differ by some blocks.
 _SAME_SIZE = 0.01
+#: In the path of a device: USB, iSCSI, Fibre Channel (scsi_transport_*.c in drivers/scsi), NVMe over fabrics.
+_OUTSIDE = re.compile(r"/(usb|session\d|rport-|nvme-fabrics)")
 
 
 def data_drives(drives: Drives, sysfs: Sysfs, model: Platform, settled: Sequence[str] = ()) -> List[Drive]:
@@ -43,6 +46,8 @@ def data_drives(drives: Drives, sysfs: Sysfs, model: Platform, settled: Sequence
 
 
 def _for_data(drive: Drive, sysfs: Sysfs) -> bool:
-    """Built in and solid state: no card readers, sticks, or virtual media of a management controller."""
-    link = sysfs.link("sys/block/" + drive.device)
-    return drive.size_bytes > 0 and not drive.rotational and "/usb" not in link and sysfs.read("sys/block/{0}/removable".format(drive.device)) != "1"
+    """Built in and solid state: no card readers, sticks, or virtual media of a management controller, and nothing that comes over a network."""
+    links = [sysfs.link("sys/block/" + drive.device)]
+    links += [sysfs.link("sys/class/nvme/" + name) for name in sysfs.entries("sys/class/nvme") if drive.device.startswith(name + "n")]
+    outside = any(_OUTSIDE.search(link) for link in links)
+    return drive.size_bytes > 0 and not drive.rotational and not outside and sysfs.read("sys/block/{0}/removable".format(drive.device)) != "1"

@@ -14,6 +14,7 @@ from . import at_boot
 from .contents import MD, Contents
 from .handover import NVME, Found, Record, Step, Stopped, refused
 from .handover_change import SETTLE, Change, clearing
+from .md import can_lose
 from .partitioning import partition_device
 
 _UUID_OPTION = {"ext4": ("-U",), "ext3": ("-U",), "ext2": ("-U",), "xfs": ("-m",)}
@@ -128,9 +129,10 @@ def _array_back(one: Stopped, found: Found, wipe: Sequence[str], foreseen: bool)
     if any(one.parts) or not one.level or len(members) != one.raid_disks:
         raise FleetError("The array {0} cannot be assembled any more, and it was made of partitions or not whole, so it is not made anew either. No drive was "
                          "written to. Make it by hand with UUID {1} (mdadm --create --uuid), and run this again.".format(one.told, one.uuid))
-    reasons = [why for why in (_not_given_up(member, one, wipe) for member in members) if why]
-    reasons += [{"device": member.device, "id": member.id, "reason": "/dev/{0} {1}. End that use first.".format(
-        member.device, " and ".join(found.uses[member.drive.device].told))} for member in members if member.drive and found.uses[member.drive.device].told]
+    whole = [member for member in members if member.intact and not _is_given_up(member, wipe)]
+    if whole and len(members) - sum(member.intact for member in members) <= can_lose(one.level, one.raid_disks):
+        return _rebuilt(one, members, path, steps, found, wipe)
+    reasons = _reasons(one, members, found, wipe, "the array {0} cannot be assembled, only made anew and empty".format(one.device))
     for member in members:
         steps += clearing(member.device, member.contents) if not member.intact else []
     argv = ["mdadm", "--create", path, "--run", "--metadata=" + (one.metadata or "1.2"), "--level=" + one.level,
@@ -140,6 +142,22 @@ def _array_back(one: Stopped, found: Found, wipe: Sequence[str], foreseen: bool)
     argv += ["--chunk={0}".format(one.chunk_bytes // 1024)] if one.chunk_bytes else []
     steps.append(Step("make {0} anew with its UUID".format(one.device), tuple(argv + devices)))
     return steps + _file_system(one, path), reasons
+
+
+def _rebuilt(one: Stopped, members: Sequence[Member], path: str, steps: Sequence[Step], found: Found,
+             wipe: Sequence[str]) -> Tuple[List[Step], List[Dict[str, str]]]:
+    """An array with redundancy has all its data on the members that are left; those that guests wrote over are filled from them."""
+    kept, lost = [member for member in members if member.intact], [member for member in members if not member.intact and member.drive is not None]
+    reasons = _reasons(one, members, found, wipe, "the array {0} has to be rebuilt onto it".format(one.device))
+    done = list(steps)
+    done.append(Step("assemble {0} of the members that are left".format(one.device), (
+        "mdadm", "--assemble", path, "--uuid=" + one.uuid, "--run") + tuple("/dev/" + member.device for member in kept)))
+    for member in lost:
+        done += clearing(member.device, member.contents)
+    if lost:
+        devices = tuple("/dev/" + member.device for member in lost)
+        done.append(Step("rebuild {0} onto {1}".format(one.device, ", ".join(member.id for member in lost)), ("mdadm", "--manage", path, "--add") + devices))
+    return done, reasons
 
 
 def _file_system(one: Stopped, path: str) -> List[Step]:
@@ -169,19 +187,29 @@ def _member(member_id: str, part: int, one: Stopped, found: Found) -> Member:
     return Member(member_id, drive, device, (whole or partition) and not others, contents)
 
 
-def _not_given_up(member: Member, one: Stopped, wipe: Sequence[str]) -> Optional[Dict[str, str]]:
+def _is_given_up(member: Member, wipe: Sequence[str]) -> bool:
+    return member.contents is not None and bool(set(wipe) & set(member.contents.names + (member.id,)))
+
+
+def _reasons(one: Stopped, members: Sequence[Member], found: Found, wipe: Sequence[str], so: str) -> List[Dict[str, str]]:
+    """Why the members may not be written to; ``so`` is what would be done."""
+    reasons = [why for why in (_not_given_up(member, one, wipe, so) for member in members) if why]
+    return reasons + [{"device": member.device, "id": member.id, "reason": "/dev/{0} {1}. End that use first.".format(
+        member.device, " and ".join(found.uses[member.drive.device].told))} for member in members if member.drive and found.uses[member.drive.device].told]
+
+
+def _not_given_up(member: Member, one: Stopped, wipe: Sequence[str], so: str) -> Optional[Dict[str, str]]:
     contents = member.contents
-    if contents is None or set(wipe) & set(contents.names + (member.id,)):
+    if contents is None or _is_given_up(member, wipe):
         return None
     if member.intact:
-        # Its neighbours were written over, so what is left of the array on it is of no use to anybody.
+        # Either it stays as it is, or so many of its neighbours were written over that what is left of the array on it is of no use to anybody.
         return None
     held = [entry.told for entry in contents.signatures] or (["the partitions " + ", ".join(contents.partitions)] if contents.partitions else [])
     if not held and not member.intact:
         held = ["no superblock of the array any more, but maybe what a guest wrote"]
-    return {"device": member.device, "id": member.id, "consent": "wipe", "reason": "{0} holds {1}, so the array {2} cannot be assembled, only made anew and "
-            "empty. To give up what guests left on this drive, add its id {3} to wipe (kvm_passthrough_revert_wipe in the role).".format(
-                contents.label, " and ".join(held), one.device, member.id)}
+    return {"device": member.device, "id": member.id, "consent": "wipe", "reason": "{0} holds {1}, so {2}. To give up what guests left on this drive, add "
+            "its id {3} to wipe (kvm_passthrough_revert_wipe in the role).".format(contents.label, " and ".join(held), so, member.id)}
 
 
 def _freed(drive_id: str, found: Found, wipe: Sequence[str]) -> Tuple[List[Step], List[str]]:

@@ -232,9 +232,10 @@ def _not_to_be_taken(wish: Wish, found: Found, items: Sequence[Item], stopped: S
 
 
 def _ours(item: Item, found: Found, device: str) -> bool:
-    """Whether the partition table on a drive is the one that was made for these guests."""
+    """Whether the partition table on a drive is one that was made for guests, of which this one gets no more than its part."""
     table = found.tables.get(device)
-    return item.given.kind != NVME and table is not None and table.uuid == disk_uuid(item.slot.id)
+    whole = item.given.kind == NVME or item.given.kind == DRIVE and item.given.filesystem == "none"
+    return not whole and table is not None and table.uuid == disk_uuid(item.slot.id)
 
 
 # preparing -------------------------------------------------------------------------------------------------------------------------------------

@@ -75,15 +75,17 @@ def _devices_to_examine(wish: Optional[Wish], record: Optional[Record], drives: 
     if wish is None:
         coming = {member for one in record.arrays for member in one.members} | set(record.tables)
         return {drive.device for drive in drives.all if coming & (set(names[drive.device]) | {drive.device})}
-    ready = {(one.guest, name) for one in record.given if one.ready for name in one.names + (one.pci,)}
+    ready = {(one.guest, one.pci) for one in record.given if one.ready and one.kind == NVME}
     found = set()
     for drive in drives.all:
         known = set(names[drive.device]) | {drive.pci}
         for wanted in wish.wanted:
             word = wanted.drive[len("/dev/disk/by-id/"):] if wanted.drive.startswith("/dev/disk/by-id/") else full_pci(wanted.drive) or wanted.drive
             means = word in known or (wanted.drive == ALL and drive.device.startswith("nvme") and not drives.uses(drive).system)
-            if means and (wanted.kind != NVME or not any((wanted.guest, name) in ready for name in known)):
+            if means and wanted.kind != NVME:
                 found.add(drive.device)
+            elif means and (wanted.guest, drive.pci) not in ready:  # it goes with all its name spaces
+                found |= {other.device for other in drives.all if other.device == drive.device or drive.pci and other.pci == drive.pci}
     # What every guest concerned has already is its own; looking at it would only cost time.
     given = {drive.device for drive in drives.all if _all_ready(drive.device, wish, record, names)}
     return found - given

@@ -87,7 +87,7 @@ def refusal(item: Any, found: Found, drive: Drive, wipe: Sequence[str], stopped:
     told = [use for use in uses.told if use != "can only be read" or item.fresh]
     told += ["is part of the array " + name for name in uses.arrays if name not in stopped]
     contents = found.contents.get(drive.device)
-    if item.fresh and contents is not None and not told:
+    if item.fresh and contents is not None and not told and not ours and not _has_it_already(item, found):
         told = [use for use in contents.uses.told if use not in uses.told]
     # What hangs on an array that is going to be stopped has been looked at with the array. Another partition of the drive may be used by somebody else.
     excused = {use for name in uses.arrays if name in stopped for use in found.array_uses[name].told}
@@ -96,7 +96,10 @@ def refusal(item: Any, found: Found, drive: Drive, wipe: Sequence[str], stopped:
     if told:
         remedy = "Nothing consents to that. Name other drives." if uses.system else "End that use first; nothing consents to taking a drive that is in use."
         return {"device": drive.device, "id": slot.id, "reason": "{0} {1}. {2}".format(label, " and ".join(told), remedy)}
-    if not item.fresh or contents is None or ours or set(wipe) & set(slot.names + (drive.id,)):
+    if item.fresh and contents is None:
+        return {"device": drive.device, "id": slot.id, "reason": "{0} was not looked at, since its serial number is another drive's too. Name it by its id in "
+                "/dev/disk/by-id.".format(label)}
+    if not item.fresh or contents is None or ours or set(wipe) & set(contents.names):
         return None
     held = [_with_place(one, contents) for one in contents.signatures] or (
         ["the partitions {0}".format(", ".join(contents.partitions))] if contents.partitions else [])
@@ -104,8 +107,14 @@ def refusal(item: Any, found: Found, drive: Drive, wipe: Sequence[str], stopped:
         return None
     as_it_is = item.given.kind == NVME or (item.given.kind == DRIVE and item.given.filesystem == "none")
     does = "Guest {0} could overwrite that".format(item.given.guest) if as_it_is else "That would be lost"
-    return {"device": drive.device, "id": slot.id, "consent": "wipe", "reason": "{0} holds {1}. {2}. To hand it over anyway, add its id {3} to wipe "
-            "(kvm_passthrough_wipe in the role).".format(label, " and ".join(held), does, slot.id)}
+    return {"device": drive.device, "id": contents.id, "consent": "wipe", "reason": "{0} holds {1}. {2}. To hand it over anyway, add its id {3} to wipe "
+            "(kvm_passthrough_wipe in the role).".format(label, " and ".join(held), does, contents.id or "(it has none of its own: clear it by hand)")}
+
+
+def _has_it_already(item: Any, found: Found) -> bool:
+    """Whether this guest has the drive as a disk, from before, and nothing is written to it: then it is the guest itself that has it open."""
+    guest = found.guests.get(item.given.guest)
+    return item.given.kind == DRIVE and item.given.filesystem == "none" and guest is not None and guest.has(item.given.source)
 
 
 def _with_place(one: Signature, found: Contents) -> str:

@@ -99,8 +99,16 @@ def _settled(wish: Wish, arrays: Sequence[Array], wanted: Sequence[Drive], spare
 
 def _members(drives: Drives, host: Host) -> Dict[str, Contents]:
     """The drives that carry a superblock of md and are not used by anything but arrays."""
-    free = [drive for drive in drives.all if not drives.uses(drive).told]
-    found = {drive.device: drives.contents(drive, host.commands) for drive in free}
+    free = [drive for drive in drives.all if drive.size_bytes and not drives.uses(drive).told]
+    found: Dict[str, Contents] = {}
+    failures: List[FleetError] = []
+    for drive in free:
+        try:
+            found[drive.device] = drives.contents(drive, host.commands)
+        except FleetError as error:  # a drive that has died is no reason to keep the others
+            failures.append(error)
+    if failures and not found:
+        raise failures[0]
     return {device: contents for device, contents in found.items() if contents.superblock is not None}
 
 

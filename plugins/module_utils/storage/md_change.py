@@ -13,8 +13,8 @@ from ..host.errors import FleetError
 from ..host.files import Diff
 from . import md_conf
 from .advice import size_bytes
-from .contents import Contents, Signature, Uses, refusal
-from .md import BROKEN, FAILED, GONE, SPARE, WITHOUT_REDUNDANCY, Array, can_lose, judge
+from .contents import MD, Contents, Signature, Uses, refusal
+from .md import BROKEN, FAILED, GONE, INACTIVE, SPARE, WITHOUT_REDUNDANCY, Array, can_lose, judge
 from .md_members import Step, Work, steps_of, work
 from .md_text import Superblock
 
@@ -281,6 +281,7 @@ def _from_drives(wish: Wish, found: Found, inactive: Sequence[Array], fresh: str
         return _anew(wish, found, inactive, fresh, "{0} is made of {1} drives, and {2} was asked for beside them.".format(
             told, block.raid_disks, _list(drive.device for drive in others)), uuid)
     _not_used(found, devices, inactive)
+    _not_written_over(wish, found, devices, block)
     steps = stops + [_assemble(wish, uuid, devices, lacking > 0)]
     if others:
         _may_take(wish, found, others, [])
@@ -359,6 +360,25 @@ def _not_used(found: Found, devices: Sequence[str], inactive: Sequence[Array]) -
                 found.contents[device].label, " and ".join(list(uses.told) + ["is part of the array " + name for name in sorted(others)])))
 
 
+def _not_written_over(wish: Wish, found: Found, devices: Sequence[str], block: Superblock) -> None:
+    """A superblock near the start of a drive outlives a file system or a partition table that is made over the array, and also the other way round.
+
+    Which of them counts cannot be told. Where the superblock is at the end (versions 0.90 and 1.0), what is at the start is the array's own.
+    """
+    refused = []
+    for device in devices if block.metadata in ("1.1", "1.2") else ():
+        contents = found.contents[device]
+        others = [one.told + (" on " + one.device if one.device != device else "") for one in contents.signatures if one.type != MD or one.device != device]
+        others = others or ["the partitions {0}".format(", ".join(contents.partitions))] * bool(contents.partitions)
+        if others and not set(wish.wipe) & set(contents.names):
+            refused.append({"device": device, "id": contents.id, "reason": (
+                "{0} holds the superblock of the array {1} (UUID {2}), and {3}. Only one of them is still used, so the array was not assembled. If it is the "
+                "array, add the drive's id {4} to wipe (raid_cache_wipe in the role); if not, mdadm --zero-superblock {5}.".format(
+                    contents.label, block.name or "without a name", block.uuid, " and ".join(others), contents.id, "/dev/" + device))})
+    if refused:
+        raise FleetError(" ".join(entry["reason"] for entry in refused), refused=refused)
+
+
 def _clear(wish: Wish, found: Found, drives: Sequence[Drive]) -> List[Step]:
     """Erase the signatures of what was consented to, partitions first: their contents would show again if the same partitions were made again."""
     steps = []
@@ -420,7 +440,8 @@ def _removed(wish: Wish, found: Found) -> Change:
     if wish.state == "stopped":
         return _left(wish, found, stops, uuid, conf_back=False, before=shown + "running\n" if stops else shown, after=shown)
     members = sorted({member.device for array in arrays for member in array.members if member.role != GONE} | set(groups.get(uuid, [])))
-    blank = bool(arrays) and not any(found.carried.get(array.device) for array in arrays) or bool(record and record.making == uuid)
+    blank = bool(arrays) and all(_is_blank(array, found) for array in arrays)
+    blank = blank or bool(record and record.making == uuid and not any(found.carried.values()))
     if not blank and uuid not in wish.wipe:
         why = "The array {0} holds {1}.".format(wish.name, _carries(found, arrays))
         how = "To free its drives and lose that data, add its UUID {0} to wipe (raid_cache_wipe in the role).".format(uuid)
@@ -437,6 +458,11 @@ def _removed(wish: Wish, found: Found) -> Change:
 def _named(array: Array, wish: Wish, found: Found) -> bool:
     known = (found.record.uuid, found.record.making) if found.record else ()
     return array.device == found.link or bool(array.uuid) and array.uuid in known or _bare(array.name) == wish.name
+
+
+def _is_blank(array: Array, found: Found) -> bool:
+    """Whether all of an array could be looked at, and nothing was there: one that does not run, or lacks members, shows nothing of what it holds."""
+    return judge(array).verdict not in (BROKEN, INACTIVE) and not found.carried.get(array.device)
 
 
 def _carries(found: Found, arrays: Sequence[Array]) -> str:

@@ -7,9 +7,15 @@ A statement is a line that begins with its keyword; lines that begin with white 
 import re
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
+from ..host.files import joined
+
 #: Where it is on Debian and its kin, and where it is elsewhere; mdadm reads the first that is there.
 PATHS = ("etc/mdadm/mdadm.conf", "etc/mdadm.conf")
 
+#: The keywords that are of interest here; the first three letters of one are enough (conf_word and match_keyword in config.c of mdadm).
+_KEYWORDS = ("array", "mailaddr", "mailfrom", "program")
+
+_COMMENT = re.compile(r"(^|\s)#.*$")
 _UUID = re.compile(r"\buuid=([0-9a-f:.-]+)", re.IGNORECASE)
 _NAME = re.compile(r"\bname=(\S+)", re.IGNORECASE)
 
@@ -22,7 +28,7 @@ class Statement(NamedTuple):
 
     @property
     def words(self) -> List[str]:
-        return [word for line in self.text.splitlines() for word in line.partition("#")[0].split()]
+        return [word for line in self.text.splitlines() for word in _COMMENT.sub("", line).split()]
 
 
 class Edit(NamedTuple):
@@ -40,8 +46,12 @@ def statements(text: str) -> List[Statement]:
         if line[:1] in (" ", "\t") and line.strip() and found and found[-1].keyword:
             found[-1] = found[-1]._replace(text=found[-1].text + line)
         else:
-            found.append(Statement("" if first.startswith("#") else first.lower(), line))
+            found.append(Statement("" if first.startswith("#") else _keyword(first.lower()), line))
     return found
+
+
+def _keyword(word: str) -> str:
+    return next((keyword for keyword in _KEYWORDS if len(word) >= 3 and keyword.startswith(word)), word)
 
 
 def plain(uuid: str) -> str:
@@ -87,6 +97,19 @@ def with_setting(text: Optional[str], keyword: str, value: str) -> Edit:
     return _replace(text or "", [one for one in statements(text or "") if one.keyword == keyword.lower()], line)
 
 
+def with_settings_of(text: str, keyword: str, before: str) -> str:
+    """The file with the statements of a keyword as they were in another text, in the place of those that are there."""
+    old = [one.text for one in statements(before) if one.keyword == keyword]
+    rest, placed = [], False
+    for one in statements(text):
+        if one.keyword == keyword:
+            rest += [] if placed else old
+            placed = True
+        else:
+            rest.append(one.text)
+    return joined(rest if placed else rest + old)
+
+
 def _replace(text: str, old: Sequence[Statement], line: str) -> Edit:
     if len(old) == 1 and old[0].words == line.split():
         return Edit(text, ())
@@ -97,11 +120,7 @@ def _replace(text: str, old: Sequence[Statement], line: str) -> Edit:
         elif not placed:
             rest.append(line)
             placed = True
-    if not placed:
-        if rest and not rest[-1].endswith("\n"):
-            rest[-1] += "\n"
-        rest.append(line)
-    return Edit("".join(rest), tuple(one.text for one in old))
+    return Edit(joined(rest if placed else rest + [line]), tuple(one.text for one in old))
 
 
 def without_array(text: str, path: str, uuid: str, replaced: Sequence[str]) -> str:
@@ -113,4 +132,4 @@ def without_array(text: str, path: str, uuid: str, replaced: Sequence[str]) -> s
             placed = True
         else:
             rest.append(one.text)
-    return "".join(rest if placed else rest + list(replaced))
+    return joined(rest if placed else rest + list(replaced))

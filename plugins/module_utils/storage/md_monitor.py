@@ -96,7 +96,5 @@ def _undo(text: str, record: Mapping[str, Any]) -> str:
     """mdadm.conf with its own MAILADDR, MAILFROM and PROGRAM lines again, and with what others changed in it since."""
     before = next((entry["before"] for path, entry in record["files"].items() if path in md_conf.PATHS), None) or ""
     for keyword in ("mailaddr", "mailfrom", "program"):
-        old = next((one for one in md_conf.statements(before) if one.keyword == keyword), None)
-        value = " ".join(old.words[1:]) if old else ""
-        text = md_conf.with_setting(text, keyword, value).text
+        text = md_conf.with_settings_of(text, keyword, before)
     return text

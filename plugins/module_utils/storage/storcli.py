@@ -15,7 +15,8 @@ from ..host.errors import FleetError
 from .md import BROKEN, DEGRADED, HEALTHY, REBUILT, UNKNOWN, WARNING
 
 #: Where the packages of the vendors put it, outside of any path.
-PLACES = ("storcli64", "storcli", "/opt/MegaRAID/storcli/storcli64", "/opt/MegaRAID/storcli/storcli", "perccli64", "/opt/MegaRAID/perccli/perccli64")
+PLACES = ("storcli64", "storcli", "/opt/MegaRAID/storcli/storcli64", "/opt/MegaRAID/storcli/storcli", "perccli64", "perccli",
+          "/opt/MegaRAID/perccli/perccli64", "/opt/MegaRAID/perccli/perccli")
 
 _VOLUME_STATES = {"Optl": HEALTHY, "Pdgd": DEGRADED, "Dgrd": DEGRADED, "Rec": REBUILT, "OfLn": BROKEN, "HD": BROKEN, "Cac": UNKNOWN}
 _DRIVE_STATES = {"Onln": HEALTHY, "UGood": HEALTHY, "GHS": HEALTHY, "DHS": HEALTHY, "JBOD": HEALTHY, "Rbld": REBUILT, "Cpybck": REBUILT}

@@ -9,6 +9,7 @@ import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..host.errors import FleetError
+from ..host.files import joined
 from ..host.mountinfo import unescape
 from ..host.settings import Change, State, Unit, decide, restore
 from .blocks import Place
@@ -64,7 +65,7 @@ class Found(NamedTuple):
     """A host as it is. ``exists`` is whether the device does; ``signatures`` are on it, ``mounts`` are its own, ``at`` is what is mounted at the path.
 
     ``stripe`` are its chunk in bytes and the number of chunks in a stripe, (0, 0) for what has none. ``below`` counts files in the directory where
-    nothing is mounted, None if there is no directory.
+    nothing is mounted, None if there is no directory. ``programs`` have the device open for writing.
     """
 
     exists: bool
@@ -76,6 +77,7 @@ class Found(NamedTuple):
     below: Optional[int]
     state: State
     record: Mapping[str, Any]
+    programs: Tuple[str, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -156,6 +158,8 @@ def _make(wish: Wish, found: Found, fresh: str) -> Tuple[List[Tuple[str, ...]], 
             wish.device, " and ".join(one.told for one in kept),
             "To make one and lose that data, add the UUID {0} to wipe (raid_cache_wipe in the role).".format(", ".join(uuids)) if uuids
             else "To make one and lose that data, erase it yourself: wipefs --all {0}".format(wish.device)))
+    if found.programs:
+        raise FleetError("{0} is open for writing by {1}, so no file system was made on it. End that use first.".format(wish.device, ", ".join(found.programs)))
     argv = ["mkfs.ext4", "-q", "-F", "-U", fresh, "-L", wish.label]
     chunk, disks = found.stripe
     if chunk >= _BLOCK and disks:
@@ -189,11 +193,11 @@ def _back(wish: Wish, found: Found) -> Plan:
 def _undo(text: str, record: Mapping[str, Any]) -> str:
     """fstab without our line, and with what that replaced, where others have changed it since."""
     before = record["files"][FSTAB]["before"] or ""
-    old = [line for line in before.splitlines(True) if _fields(line)[1:2] == [record["path"]]]
+    old = [line for line in before.splitlines(True) if _is_at(line, record["path"])]
     rest: List[str] = []
     for line in text.splitlines(True):
         rest += old if line == record["line"] else [line]
-    return "".join(rest)
+    return joined(rest)
 
 
 # fstab(5) -----------------------------------------------------------------------------------------------------------------------------------------
@@ -213,16 +217,17 @@ def with_entry(text: str, path: str, line: str) -> str:
     rest: List[str] = []
     placed = False
     for old in text.splitlines(True):
-        if _fields(old)[1:2] == [path]:
+        if _is_at(old, path):
             rest += [] if placed else [line]
             placed = True
         else:
             rest.append(old)
-    if not placed:
-        if rest and not rest[-1].endswith("\n"):
-            rest[-1] += "\n"
-        rest.append(line)
-    return "".join(rest)
+    return joined(rest if placed else rest + [line])
+
+
+def _is_at(line: str, path: str) -> bool:
+    """Whether a line of fstab is about this path; systemd takes one with a slash at its end for the same."""
+    return [word.rstrip("/") or "/" for word in _fields(line)[1:2]] == [path]
 
 
 def _escape(path: str) -> str:

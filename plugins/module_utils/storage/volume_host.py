@@ -9,7 +9,7 @@ from ..host.files import remove_if_empty
 from ..host.host import Host
 from ..host.settings import State
 from ..host.settings_host import change_files, change_units, finish, read_record, read_state, write_record
-from .blocks import Place, made_of, mounts_of, numbers, read_places
+from .blocks import Place, made_of, mounts_of, numbers, read_places, writers
 from .contents import Signature, signatures
 from .volume import FSTAB, TRIM_TIMER, Found, Plan, Wish
 
@@ -41,7 +41,8 @@ def read(wish: Wish, host: Host, may_be_missing: bool = False) -> Found:
         _refuse_holders(wish, name, host)
     units: List[str] = [TRIM_TIMER] if wish.trim == "timer" or TRIM_TIMER in record.get("units", {}) else []
     state = read_state(host, [FSTAB], units) if units else State(read_state(host, [FSTAB], []).files, {})
-    return Found(exists, marks, mounts, at, own, _stripe(host, name), None if at else _count(host.path(wish.path.lstrip("/"))), state, record)
+    programs = writers(host.sysfs).get(name, []) if wish.present and exists and not own else []
+    return Found(exists, marks, mounts, at, own, _stripe(host, name), None if at else _count(host.path(wish.path.lstrip("/"))), state, record, tuple(programs))
 
 
 def _is_recorded(record: object, at: Place, host: Host) -> bool:

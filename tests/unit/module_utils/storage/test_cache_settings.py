@@ -96,6 +96,22 @@ def test_the_timer_that_trims_stands_as_before_once_it_is_no_longer_asked_for():
     assert volume.TRIM_TIMER not in volume.plan(volume_wish(), enabled_by_others, FRESH).change.changed_units
 
 
+def test_an_entry_whose_path_ends_with_a_slash_is_the_same_to_systemd():
+    before = FSTAB + "/dev/md1 /raid/ ext4 rw 0 0"
+    plan = volume.plan(volume_wish(), volume_found([EXT4], below=0, fstab=before), FRESH)
+    after = plan.change.after.files[volume.FSTAB]
+    assert after == FSTAB + LINE.format(UUID)
+    host = volume_found([], "rw,discard", fstab=after + "tmpfs /tmp tmpfs defaults 0 0\n", record=plan.change.record)
+    back = volume.plan(volume_wish(state="restored"), host, FRESH)
+    assert back.change.after.files[volume.FSTAB] == before + "\ntmpfs /tmp tmpfs defaults 0 0\n"
+
+
+def test_no_file_system_is_made_on_what_a_program_writes_to():
+    with pytest.raises(FleetError, match=r"is open for writing by dd \(process 7\), so no file system was made"):
+        volume.plan(volume_wish(), volume_found(programs=("dd (process 7)",)), FRESH)
+    assert volume.plan(volume_wish(), volume_found([EXT4], programs=("dd (process 7)",)), FRESH).mount
+
+
 def test_files_that_the_mount_hides_are_told():
     assert "held 3 files" in volume.plan(volume_wish(), volume_found([EXT4], below=3), FRESH).warnings[0]
 
@@ -204,9 +220,21 @@ def test_options_of_the_daemon_that_others_set_meanwhile_stay():
 @pytest.mark.parametrize("text, after", [
     ("RUN=yes\n", "RUN=yes\n"), ("RUN=no\n", "RUN=yes\n"), ("# RUN=yes\n", "RUN=yes\n"), ("X=1", "X=1\nRUN=yes\n"), ("", "RUN=yes\n"),
     ("#RUN=yes\nRUN=yes\n", "#RUN=yes\nRUN=yes\n"), ("RUN=yes\nX=1", "RUN=yes\nX=1\n"),
+    ("#RUN=yes\nRUN=no\n", "#RUN=yes\nRUN=yes\n"), ("RUN=yes\nRUN=no\n", "RUN=yes\nRUN=yes\n"), ("#\n\n#RUN=yes\n", "#\n\nRUN=yes\n"),
 ])
 def test_the_script_is_allowed_to_run(text, after):
-    assert cachefilesd.enabled_default(text) == after + "STARTTIME=5\n"
+    """A shell goes by the last line that is no comment."""
+    allowed = cachefilesd.enabled_default(text)
+    assert allowed == after + "STARTTIME=5\n" and cachefilesd.enabled_default(allowed) == allowed
+
+
+@pytest.mark.parametrize("default", ["#RUN=yes\nRUN=no  # not yet\n", "#\n\n# RUN=yes\n", "RUN=\\no\n"])
+def test_the_line_comes_back_as_it_was_also_after_others_edited_the_file(default):
+    before = daemon_state(default=default)
+    first = daemon(before, runs=False)
+    edited = dict(first.after.files, **{cachefilesd.DEFAULT: first.after.files[cachefilesd.DEFAULT] + "DAEMON_OPTS=-d\n"})
+    back = daemon(State(edited, first.after.units), first.record, state="absent")
+    assert back.after.files[cachefilesd.DEFAULT] == default + "DAEMON_OPTS=-d\n"
 
 
 def test_a_time_to_start_that_was_set_before_stays():
@@ -257,6 +285,14 @@ def test_the_watch_is_given_back_whatever_others_wrote_meanwhile(others):
     now = State(dict(change.after.files, **{CONF: change.after.files[CONF] + others}), change.after.units)
     back = watch(now, change.record, state="absent")
     assert back.after == State(dict(before.files, **{CONF: "MAILADDR root\n" + others}), before.units)
+
+
+def test_what_stood_there_comes_back_with_its_comments_after_others_edited_the_file():
+    conf = "MAIL\troot   # the night shift\nPROGRAM /bin/a\n   # or\nPROGRAM /bin/b\n"
+    change = watch(watch_state(conf), mail="ops")
+    assert change.after.files[CONF] == "MAILADDR ops\nPROGRAM /usr/local/sbin/on-call\n"
+    now = State(dict(change.after.files, **{CONF: change.after.files[CONF] + "# x\n"}), change.after.units)
+    assert watch(now, change.record, state="absent").after.files[CONF] == conf + "# x\n"
 
 
 @pytest.mark.parametrize("options, why", [

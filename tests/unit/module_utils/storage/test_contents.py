@@ -9,7 +9,7 @@ from ansible_collections.dgxops.fleet.plugins.module_utils.host.commands import 
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.dgx import platform
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import FleetError
 from ansible_collections.dgxops.fleet.plugins.module_utils.host.sysfs import Sysfs
-from ansible_collections.dgxops.fleet.plugins.module_utils.storage.contents import Drives, parse_wipefs
+from ansible_collections.dgxops.fleet.plugins.module_utils.storage.contents import Drives, parse_wipefs, refusal
 from ansible_collections.dgxops.fleet.plugins.module_utils.storage.data_drives import data_drives
 
 from .lab_md import host
@@ -130,6 +130,54 @@ def test_swap_bcache_read_only_and_exclusive_users_count(machine):
     assert machine.look("nvme2n1").uses.told == ()
 
 
+def test_a_consent_by_a_name_that_two_drives_have_is_none(machine):
+    """Two name spaces of one NVMe drive have its serial number; older rules of udev name only one of them in /dev/disk/by-id."""
+    for name in ("nvme0n1", "nvme0n2"):
+        machine.device(name, device__model="MODEL", wwid="eui." + name)
+        machine.says(name, "0x438,u,,ext4\n")
+    machine.write("sys/class/nvme/nvme0/serial", "S")
+    machine.write("sys/class/nvme/nvme0/model", "MODEL")
+    machine.link("dev/disk/by-id/nvme-MODEL_S", "../../nvme0n1")
+    first, second = machine.look("nvme0n1"), machine.look("nvme0n2")
+    assert first.id == "nvme-MODEL_S" and "S" not in first.names
+    assert second.drive.id == "" and second.id == "eui.nvme0n2"
+    assert "add its id eui.nvme0n2 to wipe" in refusal(second, ["nvme-MODEL_S", "S"])
+    assert refusal(first, ["S"]) and not refusal(first, ["nvme-MODEL_S"]) and not refusal(second, ["eui.nvme0n2"])
+
+
+def test_a_name_of_what_is_on_a_drive_does_not_name_the_drive(machine):
+    machine.device("vda")
+    machine.link("dev/disk/by-id/lvm-pv-uuid-x", "../../vda")
+    assert machine.drives().all[0].id == ""
+
+
+def test_programs_that_write_to_a_drive_are_told_though_they_do_not_hold_it(machine):
+    machine.drive("nvme0n1")
+    machine.device("nvme0n1p1", on="nvme0n1", partition="1")
+    machine.says("nvme0n1p1", "")
+    machine.drive("nvme1n1")
+    for number, (comm, path, flags) in enumerate([("qemu-system-x86", "/dev/nvme0n1p1", "02140002"), ("udevd", "/dev/nvme1n1", "02100000")], 700):
+        machine.write("proc/{0}/comm".format(number), comm)
+        machine.link("proc/{0}/fd/9".format(number), path)
+        machine.write("proc/{0}/fdinfo/9".format(number), "pos:\t0\nflags:\t{0}\nmnt_id:\t24".format(flags))
+    assert machine.look("nvme0n1").uses.told == ("is open for writing by qemu-system-x86 (process 700)",)
+    assert "End that use first" in refusal(machine.look("nvme0n1"), ["S-nvme0n1"])
+    assert machine.look("nvme1n1").uses.told == ()
+
+
+def test_a_loop_device_over_a_drive_and_an_export_over_a_network_are_uses(machine):
+    machine.drive("nvme0n1")
+    machine.mount(machine.device("loop0", loop__backing_file="/dev/nvme0n1"), "/mnt")
+    assert machine.look("nvme0n1").uses.told == ("is mounted at /mnt", "is held by loop0")
+    machine.drive("nvme1n1")
+    space = "sys/kernel/config/nvmet/subsystems/scratch/namespaces/1/"
+    machine.write(space + "device_path", "/dev/disk/by-id/nvme-MODEL_S-nvme1n1")
+    machine.write(space + "enable", "0")
+    assert machine.look("nvme1n1").uses.told == ()
+    machine.write(space + "enable", "1")
+    assert machine.look("nvme1n1").uses.told == ("is exported by nvmet as scratch",)
+
+
 def test_btrfs_which_has_numbers_of_its_own_is_seen_by_its_source(machine):
     machine.drive("nvme0n1")
     machine.mount("0:44", "/data", "/dev/nvme0n1")
@@ -169,6 +217,19 @@ def test_disks_sticks_and_card_readers_are_no_data_drives(machine):
     machine.drive("sdc", removable="1")
     machine.drive("sdd", size="0")
     assert len(data_drives(machine.drives(), Sysfs(str(machine.root)), platform("dgx-2"))) == 8
+
+
+@pytest.mark.parametrize("name, place", [
+    ("sdb", "devices/platform/host5/session1/target5:0:0/5:0:0:0/block/sdb"), ("sdb", "devices/pci0000:00/0000:00:01.0/host1/rport-1:0-2/block/sdb"),
+    ("nvme9n1", "devices/virtual/nvme-fabrics/ctl/nvme9/nvme9n1"),
+])  # fmt: skip
+def test_what_comes_over_a_network_is_no_data_drive(machine, name, place):
+    dgx2(machine)
+    for path, text in {"size": "7501476528", "queue/rotational": "0"}.items():
+        machine.write("sys/{0}/{1}".format(place, path), text)
+    machine.link("sys/block/" + name, "../" + place)
+    assert len(machine.drives().all) == 10
+    assert len(data_drives(machine.drives(), Sysfs(str(machine.root)), platform("generic"))) == 8
 
 
 def test_a_host_that_was_booted_over_the_network_shows_no_system_drives(machine):

@@ -38,6 +38,19 @@ def test_a_degraded_array_comes_back_degraded():
     assert lines(change)[0].startswith("mdadm --assemble /dev/md1 --uuid=%s --run /dev/nvme1n1" % UUID)
 
 
+def test_a_mirror_of_which_a_guest_wrote_over_one_drive_is_rebuilt_from_the_others():
+    """The consent for the guest's drive does not make the whole array anew: the other drives have all its data, and nobody gave that up."""
+    mirror = host(arrays=(array(level="raid1"),))
+    first = decide(wish(guest(drives=[{"drive": "S1"}]), arrays=["md1"], wipe=["S1"]), mirror)
+    found = stopped(host())._replace(record=first.record, contents=overwritten(1))
+    with pytest.raises(FleetError, match="so the array md1 has to be rebuilt onto it. .* add its id nvme-M_S1 to wipe"):
+        decide_back([], found, False)
+    told = lines(decide_back(["S1"], found, False))
+    assert told[:2] == ["mdadm --assemble /dev/md1 --uuid=%s --run /dev/nvme2n1 /dev/nvme3n1" % UUID, "wipefs --quiet --all /dev/nvme1n1"]
+    assert told[3] == "mdadm --manage /dev/md1 --add /dev/nvme1n1" and not [line for line in told if "--create" in line or "mkfs" in line]
+    assert [line for line in lines(decide_back(MEMBERS, found, False)) if "--create" in line], "given up by name, drive by drive"
+
+
 def test_an_array_of_partitions_that_are_gone_is_left_to_a_person():
     found = handed_over(contents=overwritten(1))
     record = found.record._replace(arrays=(found.record.arrays[0]._replace(parts=(1, 1, 1)),))

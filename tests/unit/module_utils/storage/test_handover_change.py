@@ -188,6 +188,46 @@ def test_what_may_not_be_is_refused_with_the_reason_and_the_remedy(asked, change
         decide(asked, host(**changes))
 
 
+def test_an_nvme_drive_goes_with_all_its_name_spaces_and_each_consents_for_itself():
+    second = drive(4)._replace(device="nvme4n2", id="nvme-M_S4_2")
+    own = ("nvme-M_S4_2", "S4", "nvme4n2-wwid")
+    other = holding(4, "xfs")._replace(drive=second, names=own)
+    found = host()
+    found = found._replace(
+        drives=found.drives + (second,), names=dict(found.names, nvme4n2=own), uses=dict(found.uses, nvme4n2=Uses()),
+        contents=dict(found.contents, nvme4n2=other._replace(names=("nvme-M_S4_2", "nvme4n2-wwid"))))
+    for wipe in ([], ["nvme-M_S4"], ["S4"]):
+        with pytest.raises(FleetError, match="/dev/nvme4n2 .* holds a file system .* add its id nvme-M_S4_2 to wipe"):
+            decide(wish(guest(nvme=["nvme-M_S4"]), wipe=wipe), found)
+    assert decide(wish(guest(nvme=["nvme-M_S4"]), wipe=["nvme-M_S4_2"]), found).domains
+    unseen = found._replace(contents={device: one for device, one in found.contents.items() if device != "nvme4n2"})
+    with pytest.raises(FleetError, match="/dev/nvme4n2 .* was not looked at"):
+        decide(wish(guest(nvme=["nvme-M_S4"]), wipe=["nvme-M_S4_2"]), unseen)
+
+
+def test_a_drive_that_is_divided_among_guests_does_not_go_to_another_as_a_whole_unasked():
+    """The partitions stay when they are taken back without consent, with all that the guests have on them."""
+    found = host(tables={"nvme4n1": plan("nvme-M_S4", SIZE, 512, [Share("vm1", 1)])})
+    found = found._replace(contents=dict(found.contents, nvme4n1=holding(4, "gpt", partitions=("nvme4n1p1",))))
+    asked = guest("vm2", drives=[{"drive": "S4", "filesystem": "none"}])
+    with pytest.raises(FleetError, match="holds a GPT partition table. Guest vm2 could overwrite that"):
+        decide(wish(asked), found)
+    assert not decide(wish(asked, wipe=["S4"]), found).steps
+
+
+def test_a_drive_that_a_program_writes_to_is_refused_but_not_for_its_own_guest():
+    used = Uses(("is open for writing by qemu-system-x86 (process 7)",))
+    found = host()
+    found = found._replace(contents=dict(found.contents, nvme4n1=holding(4, uses=used)))
+    asked = wish(guest(drives=[{"drive": "S4", "filesystem": "none"}]), wipe=["S4"])
+    with pytest.raises(FleetError, match="is open for writing by qemu-system-x86"):
+        decide(asked, found)
+    has = {"vm1": Guest("vm1", True, disks={"vdb": "/dev/disk/by-id/nvme-M_S4"})}
+    assert not decide(asked, found._replace(guests=has)).steps
+    with pytest.raises(FleetError, match="is open for writing by qemu-system-x86"):
+        decide(wish(guest(drives=[{"drive": "S4"}]), wipe=["S4"]), found._replace(guests=has))
+
+
 def test_an_iommu_group_goes_to_one_guest_as_a_whole():
     functions = dict(host().functions)
     functions[drive(5).pci] = functions[drive(5).pci]._replace(group="4")

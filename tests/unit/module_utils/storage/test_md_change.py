@@ -123,6 +123,20 @@ def test_drives_with_the_superblocks_of_one_array_are_assembled():
     assert commands(change)[0].startswith("mdadm --assemble /dev/md/raid --uuid=0a:0a:0a:0a") and len(change.steps) == 1
 
 
+def test_a_superblock_below_a_file_system_or_partitions_does_not_bring_the_old_array_back():
+    """What is at the start of a drive of version 1.2 is not the array's. The cache's file system would be made over it."""
+    old = [member_of(number) for number in range(4)]
+    old[2] = old[2]._replace(signatures=old[2].signatures + (EXT4,))
+    message = refused(wish(), found(carried=old))
+    assert "/dev/nvme2n1 (serial S2) holds the superblock of the array dgx01:raid" in message and 'labelled "precious"' in message
+    assert "mdadm --zero-superblock /dev/nvme2n1" in message
+    assert commands(decide(wish(wipe=("S2",)), found(carried=old), FRESH))[0].startswith("mdadm --assemble")
+    divided = [member_of(number)._replace(partitions=("nvme{0}n1p1".format(number),)) for number in range(4)]
+    assert "the partitions nvme3n1p1" in refused(wish(), found(carried=divided))
+    at_the_end = [one._replace(superblock=one.superblock._replace(metadata="1.0")) for one in divided]
+    assert commands(decide(wish(), found(carried=at_the_end), FRESH))[0].startswith("mdadm --assemble")
+
+
 def test_half_an_array_that_was_assembled_too_early_is_stopped_and_assembled_whole():
     early = array(range(2), state="inactive", disks=4)
     carried = [member_of(number, arrays=["md127"] if number < 2 else []) for number in range(4)]
@@ -192,6 +206,23 @@ def test_an_array_is_freed_by_its_uuid_and_mdadm_conf_is_as_before():
     change = decide(wish("absent", wipe=(OURS,)), host, FRESH)
     assert commands(change) == ["mdadm --stop /dev/md127", "mdadm --zero-superblock /dev/nvme0n1 /dev/nvme1n1 /dev/nvme2n1 /dev/nvme3n1"]
     assert change.conf_after == CONF and change.record is None and not change.initramfs
+
+
+@pytest.mark.parametrize("gone", [array(range(3), state="inactive", disks=4), array(lost=[0]), array(state="broken")])
+@pytest.mark.parametrize("state", ["absent", "restored"])
+def test_an_array_that_cannot_be_looked_at_does_not_count_as_empty(gone, state):
+    """One that lacks a drive shows nothing of what it holds, and has it all when the drive is plugged in again."""
+    host = found(arrays=[gone], link="md127", record=Record("made", OURS, "", CONF, CONF))._replace(contents={})
+    if state == "absent":
+        assert "add its UUID 0a:0a:0a:0a to wipe" in refused(wish(state), host)
+    else:
+        assert commands(decide(wish(state), host, FRESH)) == ["mdadm --stop /dev/md127"]
+    assert commands(decide(wish(state, wipe=(OURS,)), host, FRESH))[-1].startswith("mdadm --zero-superblock")
+
+
+def test_an_array_whose_creation_was_not_seen_to_end_is_not_empty_if_it_has_a_file_system():
+    host = found(arrays=[array()], link="md127", record=Record("made", OURS, OURS, CONF, CONF))._replace(carried={"md127": (EXT4,)}, contents={})
+    assert "holds a file system (ext4)" in refused(wish("absent"), host)
 
 
 def test_going_back_without_consent_stops_it_and_tells_how_to_free_its_drives():

@@ -27,6 +27,7 @@ ARRAY <ignore> UUID=11111111:22222222:33333333:44444444
     "ARRAY /dev/md1 metadata=1.2\n\tname=dgx:1\n  UUID=0A0A0A0A0B0B0B0B0C0C0C0C0D0D0D0D\n",
     "ARRAY /dev/md127 name=dgx02:raid\n",
     "ARRAY uuid=0a0a0a0a-0b0b0b0b-0c0c0c0c-0d0d0d0d # by hand\n",
+    "arr\t/dev/md/raid\tUUID=99999999:99999999:99999999:99999999 # the first three letters are enough\n",
 ])
 def test_what_was_there_for_the_array_is_replaced_in_its_place_and_comes_back(old):
     text = CONF + old + "PROGRAM /bin/x\n"
@@ -40,6 +41,14 @@ def test_an_array_that_is_new_to_the_file_goes_to_its_end():
     assert md_conf.with_array(CONF, "/dev/md/raid", "1.2", UUID).text == CONF + LINE
     assert md_conf.with_array("MAILADDR root", "/dev/md/raid", "1.2", UUID).text == "MAILADDR root\n" + LINE
     assert md_conf.with_array(None, "/dev/md/raid", "1.2", UUID).text == LINE
+
+
+def test_a_last_line_without_its_end_does_not_swallow_what_follows():
+    """Somebody has added to the file since, or taken our line out of it."""
+    old = "ARRAY /dev/md/raid UUID=99999999:99999999:99999999:99999999"
+    edit = md_conf.with_array(old, "/dev/md/raid", "1.2", UUID)
+    assert md_conf.without_array(edit.text + "MAILADDR root\n", "/dev/md/raid", UUID, edit.replaced) == old + "\nMAILADDR root\n"
+    assert md_conf.without_array("MAILADDR root", "/dev/md/raid", UUID, edit.replaced) == "MAILADDR root\n" + old
 
 
 def test_two_old_lines_become_one():
