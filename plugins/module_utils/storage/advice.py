@@ -15,6 +15,8 @@ COLD_SLOWDOWN, EPOCHS = 5.0, 100
 SSD_BYTES_PER_S = 550 * 10 ** 6
 #: cachefilesd starts to throw away what is unused when less than this share of the file system is free (*bcull*; cachefilesd.conf(5), 7 %).
 CULL_SHARE = 0.07
+#: More is a mistake, and would only be told by an overflow.
+_MOST, _MOST_BYTES, _DIGITS, _MOST_DRIVES = 1e9, 10 ** 30, 30, 10000
 
 
 class CachePlan(NamedTuple):
@@ -36,23 +38,23 @@ class CachePlan(NamedTuple):
 
 def size_bytes(value: Any, place: str) -> int:
     """Bytes from a number, or a text with a unit; as on the label of a drive, T and TB are decimal, TiB is binary."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST_BYTES:
         return int(value)
     match = _SIZE.match(value.strip()) if isinstance(value, str) else None
-    if not match:
+    if not match or len(match.group(1)) > _DIGITS:
         raise FleetError("{0} is {1!r}, but a number of bytes, or a text such as 3.84TB or 500GiB, is expected.".format(place, value))
     power = "kmgtp".index(match.group(2).lower()) + 1 if match.group(2) else 0
     return int(float(match.group(1)) * (1024 if match.group(3) else 1000) ** power)
 
 
 def number(value: Any, place: str, lowest: float) -> float:
-    """A finite number of at least ``lowest``; a text of one is taken too."""
+    """A number of at least ``lowest``, and of a size that means something; a text of one is taken too."""
     try:
         found = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
-    if not math.isfinite(found) or found < lowest:
-        raise FleetError("{0} is {1!r}, but a number of at least {2:g} is expected.".format(place, value, lowest))
+    if not lowest <= found <= _MOST:
+        raise FleetError("{0} is {1!r}, but a number from {2:g} to {3:g} is expected.".format(place, value, lowest, _MOST))
     return found
 
 
@@ -94,7 +96,7 @@ def cache_plan(
         )
     else:
         per_drive = max(sizes)
-        missing = math.ceil((wanted / (1 - CULL_SHARE) - capacity) / per_drive)
+        missing = max(math.ceil((wanted / (1 - CULL_SHARE) - capacity) / per_drive), 1)
         advice = (
             "The cache holds {0:.0%} of the data set; every epoch reads the rest from shared storage, which makes the training {1:.1%} longer. "
             "{2} more drive{3} of {4:.2f} TB would hold it all.".format(share, extra, missing, "" if missing == 1 else "s", per_drive / 1e12)
@@ -109,7 +111,10 @@ def _drive_sizes(drives: Union[int, Sequence[Any]], drive_size: Any) -> List[int
     elif drive_size is None:
         raise FleetError("drives is {0!r}, a number, but drive_size is not given. Give the size of one drive, such as 3.84TB.".format(drives))
     else:
-        sizes = [size_bytes(drive_size, "drive_size")] * whole(drives, "drives")
+        count = whole(drives, "drives")
+        if count > _MOST_DRIVES:
+            raise FleetError("drives is {0}, but at most {1} are expected in one array.".format(count, _MOST_DRIVES))
+        sizes = [size_bytes(drive_size, "drive_size")] * count
     if not sizes or not all(sizes):
         raise FleetError("drives is {0!r}, but at least one drive is needed, and none may be of size 0.".format(drives))
     return sizes

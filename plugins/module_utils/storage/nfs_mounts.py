@@ -157,7 +157,7 @@ def decide(wish: Wish, found: Found) -> Change:
     text = work.text
     open_end = found.record.open_end or (not found.fstab.endswith("\n") and bool(found.fstab) and len(text) > len(found.fstab))
     if found.record.open_end and not any(kept.fstab is None for path, kept in work.record.items() if path in named):
-        text, open_end = text[:-1] if text.endswith("\n") else text, False
+        text, open_end = text[:-1] if text.endswith("\n") and _ends_with_ours(found) else text, False
     record = Record(dict(work.record), _ahead_record(wish, found), open_end)
     change = Change(
         tuple([Step("unmount", mount.path) for mount in down] + up), tuple(down), found.fstab, text, tuple(work.make), tuple(work.remove),
@@ -165,6 +165,12 @@ def decide(wish: Wish, found: Found) -> Change:
         dict(work.reasons), wish.warnings, (),
     )
     return _without_shared(change, found, False)
+
+
+def _ends_with_ours(found: Found) -> bool:
+    """Whether the last line of fstab is one that was added: then the end of the line before it was added too, and nobody has written behind it."""
+    last = fstab.parse(found.fstab.rstrip("\n").rpartition("\n")[2])
+    return any(entry.path in found.record.mounts and found.record.mounts[entry.path].fstab is None for entry in last)
 
 
 class _Work:

@@ -76,12 +76,20 @@ def resolve(server: str) -> str:
 
 
 def parse_route(text: str) -> Any:
-    """The first entry of ``ip -json route get``; empty if it is none."""
+    """The first entry of ``ip -json route get``; empty if it is none. iproute2 before 4.16, as in Ubuntu 18.04, prints routes in words all the same."""
     try:
         entry = json.loads(text)[0]
     except (ValueError, LookupError, TypeError):
-        return {}
+        return _in_words(text)
     return entry if isinstance(entry, dict) else {}
+
+
+def _in_words(text: str) -> Any:
+    words = dict(re.findall(r"\b(dev|via|mtu)(?: lock)? (\S+)", text))
+    if "dev" not in words:
+        return {}
+    mtu = words.get("mtu", "")
+    return {"dev": words["dev"], "gateway": words.get("via", ""), "metrics": [{"mtu": int(mtu)}] if re.match(r"^[0-9]{1,6}\Z", mtu) else []}
 
 
 def _ask(address: str, commands: Commands) -> Any:

@@ -233,7 +233,7 @@ def _remember(found: Found, after: State) -> Record:
     if record.rdma is None and state.threads > 0 and after.rdma != state.rdma:
         record = record._replace(rdma=state.rdma)
     if record.count_line is None and after.default != state.default:
-        match = _COUNT.search(state.default or "")
+        match = _last_count(state.default or "")
         record = record._replace(count_line=match.group(0) if match else "")
     new = tuple(name for name in found.missing_directories if name not in record.directories)
     return record._replace(directories=record.directories + new)
@@ -259,10 +259,17 @@ def _back(text: Optional[str], record: Optional[Record]) -> Optional[str]:
     return re.sub(r"^RPCNFSDCOUNT=.*\n?", "", text, flags=re.MULTILINE)
 
 
+def _last_count(text: str) -> Optional["re.Match[str]"]:
+    """The line that counts for a shell."""
+    found = list(_COUNT.finditer(text))
+    return found[-1] if found else None
+
+
 def _with_count(text: Optional[str], line: str) -> str:
-    if text is not None and _COUNT.search(text):
-        return _COUNT.sub(lambda _match: line, text, count=1)
     text = text or ""
+    match = _last_count(text)
+    if match:
+        return text[:match.start()] + line + text[match.end():]
     return (text if text.endswith("\n") or not text else text + "\n") + line + "\n"
 
 

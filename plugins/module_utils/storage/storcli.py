@@ -82,7 +82,7 @@ def read(program: str, commands: Commands) -> List[Controller]:
 
 def _answers(text: str, program: str) -> List[Mapping[str, Any]]:
     try:
-        controllers = json.loads(text)["Controllers"]
+        controllers = json.loads(text, strict=False)["Controllers"]  # names of drives may have tabs and worse in them
         if not isinstance(controllers, list) or not all(isinstance(one, dict) for one in controllers):
             raise TypeError
         return controllers

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The modules around an array as a playbook meets them: md_array, cache_volume, cachefilesd, md_monitor and storcli_info."""
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,18 @@ def test_an_array_that_runs_is_found_by_its_drives_and_a_second_run_changes_noth
     assert not again["changed"] and again["diff"] == []
     described = set(yaml.safe_load(md_array.RETURN))
     assert set(answer) - {"changed", "diff", "invocation", "warnings"} == described - {"refused"}
+
+
+def test_virtual_media_without_a_medium_and_a_dead_drive_do_not_stop_a_removal(recorded):
+    """A management controller shows drives of size 0; and one that has died is no reason to keep the others."""
+    there, commands = recorded("healthy")
+    for name, size in (("sdy", "0"), ("sdz", "1000")):
+        os.makedirs(there.sysfs.path("sys/block/" + name))
+        there.write("sys/block/{0}/size".format(name), size)
+        os.symlink("../../block/" + name, there.sysfs.path("sys/class/block/" + name))
+        commands.answers[("wipefs", "--no-act", "--parsable", "/dev/" + name)] = Result(1, "", "wipefs: error: /dev/{0}: No medium found".format(name))
+    answer = run_module(md_array.main, {"name": "cache", "state": "absent"})
+    assert "No medium found" not in answer.get("msg", ""), answer
 
 
 def test_a_broken_array_is_refused_with_the_way_out(recorded):

@@ -151,6 +151,12 @@ def test_the_server_of_a_source(source, server):
     assert nfs_route.server_of(source) == server
 
 
+def test_old_iproute2_prints_routes_in_words_though_asked_for_json():
+    text = "192.0.2.9 via 192.0.2.1 dev enp1s0 src 192.0.2.5 uid 0 \n    cache expires 591sec mtu lock 1400 \n"
+    assert nfs_route.parse_route(text) == {"dev": "enp1s0", "gateway": "192.0.2.1", "metrics": [{"mtu": 1400}]}
+    assert nfs_route.parse_route("local 127.0.0.1 dev lo src 127.0.0.1 uid 0 \n    cache <local> \n") == {"dev": "lo", "gateway": "", "metrics": []}
+
+
 @pytest.mark.parametrize("text", ["", "null", "[]", "[1]", "{}", "[{}]", "Device not found"])
 def test_whatever_ip_says_is_no_error(text):
     assert nfs_route.parse_route(text) == {}

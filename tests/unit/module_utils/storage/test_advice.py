@@ -60,6 +60,11 @@ def test_sizes_are_read_as_drives_are_labelled(text, expected):
         (("1TB", 8, "3TB", 10, 0.5), "slowdown is 0.5"),
         (("1TB", 8, "3TB", 10, float("nan")), "slowdown is nan"),
         (("1TB", 8, True), "drive_size is True"),
+        ((10 ** 400, 8, "3TB"), "dataset is 1000"),
+        (("9" * 400 + "PB", 8, "3TB"), "dataset is '999"),
+        (("1TB", 10 ** 400, "3TB"), "drives is 1000"),
+        (("1TB", 10 ** 8, "3TB"), "at most 10000 are expected in one array"),
+        (("1TB", 8, "3TB", 10, float("inf")), "slowdown is inf, but a number from 1 to 1e+09 is expected"),
     ],
 )
 def test_bad_sizes_are_named(arguments, said):

@@ -115,3 +115,22 @@ class Quiet(Commands):
     def run(self, argv, timeout=None, text_in=None):
         answers = self.recorded.answers
         return answers.get(tuple(argv), Result(0, "", ""))
+
+
+def test_the_other_name_space_of_an_nvme_drive_is_looked_at_too(tmp_path):
+    """The guest gets both, whichever of them was named."""
+    for name, serial in (("nvme4n1", "S4"), ("nvme4n2", "S4"), ("nvme5n1", "S5")):
+        place = tmp_path / "sys/devices/pci0000:00/0000:00:0{0}.0/nvme/{1}/{2}".format(name[4], name[:5], name)
+        place.mkdir(parents=True)
+        (place / "size").write_text("8000000")
+        (place.parent / "serial").write_text(serial)
+        for directory, target in (("sys/block", place), ("sys/class/block", place), ("sys/class/nvme", place.parent)):
+            link = tmp_path / directory / target.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to(os.path.relpath(str(target), str(link.parent)))
+    (tmp_path / "dev/disk/by-id").mkdir(parents=True)
+    (tmp_path / "dev/disk/by-id/nvme-M_S4_1").symlink_to("../../nvme4n1")
+    programs = Programs()
+    found = read(Host(programs, str(tmp_path), lambda name: False), [Guest("vm1")], None, wish(guest(nvme=["nvme-M_S4_1"])))
+    assert sorted(found.contents) == ["nvme4n1", "nvme4n2"]

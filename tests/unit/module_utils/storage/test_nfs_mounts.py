@@ -63,6 +63,18 @@ def test_everything_is_given_back_to_the_byte(tmp_path, fstab):
     assert not run(client, wish(client, state="absent"))[0]
 
 
+def test_what_others_wrote_behind_our_entry_stays_to_the_byte(tmp_path):
+    """The file had no end of line at its end, so one was added; the one at the end now is another's."""
+    client = build(tmp_path, "UUID=a / ext4 defaults 0 1")
+    run(client, wish(client, HOME))
+    place = client.path("etc/fstab")
+    with open(place, "a") as handle:
+        handle.write("tmpfs /tmp tmpfs defaults 0 0\n")
+    run(client, wish(client, state="absent"))
+    with open(place) as handle:
+        assert handle.read() == "UUID=a / ext4 defaults 0 1\ntmpfs /tmp tmpfs defaults 0 0\n"
+
+
 def test_a_mount_that_was_there_is_mounted_again_as_it_was(tmp_path):
     client = build(tmp_path, "nfs01:/home /home2 nfs soft,vers=3 0 0\n")
     client.commands.mount("nfs01:/home", "/home2", ["rw", "soft", "vers=3", "rsize=32768"])

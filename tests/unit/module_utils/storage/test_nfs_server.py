@@ -180,6 +180,15 @@ def test_old_releases_keep_the_number_in_etc_default(tmp_path):
     assert server.commands.text("etc/default/nfs-kernel-server") == DEFAULT
 
 
+def test_of_several_numbers_in_etc_default_the_last_one_counts(tmp_path):
+    server, place = build(tmp_path, OLD), tmp_path / "etc/default/nfs-kernel-server"
+    place.write_text(DEFAULT + "RPCNFSDCOUNT=16\n")
+    run(server, wish(threads=64))
+    assert place.read_text() == DEFAULT + "RPCNFSDCOUNT=64\n"
+    run(server, wish(DATA))
+    assert place.read_text() == DEFAULT + "RPCNFSDCOUNT=16\n"
+
+
 def test_a_server_that_runs_is_not_restarted(server):
     server.commands.systemctl("start")
     server.commands.asked.clear()

@@ -67,6 +67,12 @@ def test_what_is_no_answer_is_told(text):
         storcli.read("storcli64", answers(text, text))
 
 
+def test_a_drive_whose_name_has_a_tab_in_it_does_not_spoil_the_answer():
+    show = json.dumps({"Controllers": SHOW}).replace("SAMSUNG MZ7LM1T9HMJP", "SAMSUNG\tMZ7LM1T9HMJP")
+    (controller,) = storcli.read("storcli64", answers(show, json.dumps({"Controllers": VOLUMES})))
+    assert any(drive.model.startswith("SAMSUNG\tMZ7") for drive in controller.drives)
+
+
 def test_a_missing_program_is_told():
     with pytest.raises(FleetError, match="StorCLI was not found at /nowhere/storcli"):
         storcli.find_program("/nowhere/storcli")
