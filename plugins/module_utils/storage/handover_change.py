@@ -232,10 +232,12 @@ def _not_to_be_taken(wish: Wish, found: Found, items: Sequence[Item], stopped: S
 
 
 def _ours(item: Item, found: Found, device: str) -> bool:
-    """Whether the partition table on a drive is one that was made for guests, of which this one gets no more than its part."""
+    """Whether the partition table on a drive is one that was made for guests, of which this one gets no more than its part: a whole drive has no others."""
     table = found.tables.get(device)
-    whole = item.given.kind == NVME or item.given.kind == DRIVE and item.given.filesystem == "none"
-    return not whole and table is not None and table.uuid == disk_uuid(item.slot.id)
+    if table is None or table.uuid != disk_uuid(item.slot.id) or item.given.kind == NVME:
+        return False
+    mine = partition_uuid(item.slot.id, item.given.guest, item.given.number)
+    return item.given.kind == PARTITION or item.given.filesystem != "none" and [part.uuid for part in table.partitions] == [mine]
 
 
 # preparing -------------------------------------------------------------------------------------------------------------------------------------

@@ -213,6 +213,10 @@ def test_a_drive_that_is_divided_among_guests_does_not_go_to_another_as_a_whole_
     with pytest.raises(FleetError, match="holds a GPT partition table. Guest vm2 could overwrite that"):
         decide(wish(asked), found)
     assert not decide(wish(asked, wipe=["S4"]), found).steps
+    both = {"nvme4n1": plan("nvme-M_S4", SIZE, 512, [Share("vm1", 1), Share("vm2", 1)])}
+    with pytest.raises(FleetError, match="holds a GPT partition table"):
+        decide(wish(guest("vm2", drives=[{"drive": "S4"}])), found._replace(tables=both))
+    assert decide(wish(guest(drives=[{"drive": "S4"}])), found).domains, "it was vm1's alone, and comes back to it with all that is on it"
 
 
 def test_a_drive_that_a_program_writes_to_is_refused_but_not_for_its_own_guest():
