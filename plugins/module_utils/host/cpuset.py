@@ -164,7 +164,8 @@ def show_hosts(hosts: Iterable[str]) -> str:
     for host in sorted(set(hosts)):
         match = _HOST.match(host)
         if match:
-            width = len(match.group(2)) if match.group(2).startswith("0") else 0
+            # A single 0 is not padded: n0 and n10 are of one run.
+            width = len(match.group(2)) if re.match("0.", match.group(2)) else 0
             groups.setdefault((match.group(1), width or None), set()).add(int(match.group(2)))
         else:
             groups[(host, 0)] = set()

@@ -97,6 +97,12 @@ def test_the_device_file_is_the_drivers_number_and_not_the_pci_order():
     ]
 
 
+def test_more_than_ten_gpus_next_to_the_same_cores_are_one_name_of_files():
+    described = hosts.dgx2().to_dict()
+    described["devices"] = [dict(gpu, node=0) for gpu in described["devices"] if gpu["kind"] == "gpu"]
+    assert lines(Topology.from_dict(described))[1:] == ["NodeName=dgx01 Name=gpu File=/dev/nvidia[0-15] Cores=0-23"]
+
+
 def test_a_gpu_that_was_handed_to_a_guest_is_not_slurms():
     topology = hosts.dgx2()
     minors = {gpu.pci: gpu.index for gpu in topology.gpus if gpu.index != 3}

@@ -156,6 +156,8 @@ def test_what_is_no_host_list_is_refused_with_the_part_that_is_wrong(text, compl
         (["dgx2", "dgx1", "dgx3"], "dgx[1-3]"),
         (["dgx09", "dgx10", "dgx12"], "dgx[09-10,12]"),
         (["n1", "n01"], "n1,n01"),
+        (["n{0}".format(number) for number in range(12)], "n[0-11]"),
+        (["n0", "n00", "n10"], "n0,n[00,10]"),
         (["n1"], "n1"),
         (["n", "n1", "n2"], "n,n[1-2]"),
     ],
