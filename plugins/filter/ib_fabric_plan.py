@@ -10,7 +10,7 @@ author: Contributors to dgxops.fleet (@dgxops)
 description:
   - One switch where it holds all nodes, else leaf switches below core switches, with the number of each and every cable (section 8.1.1 of the
     Best Practices for DGX).
-  - A fabric that would need a third tier is refused with the largest that two tiers hold.
+  - A fabric that would need a third tier is refused with the largest that two tiers of full leaves hold.
 options:
   _input:
     description: The nodes, as a list of names, or as their number.
@@ -73,6 +73,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from ansible.errors import AnsibleFilterError
 
+from ..module_utils.host.cpuset import MOST_HOSTS
 from ..module_utils.host.errors import FleetError
 from ..module_utils.host.topology import Topology
 from ..module_utils.network import fabric
@@ -90,12 +91,14 @@ def ib_fabric_plan(
 ) -> Dict[str, Any]:
     """A fabric as a dictionary; see :func:`fabric.plan`."""
     try:
+        links, leaf_ports, core_ports, cores = (_number(given, int) for given in (links, leaf_ports, core_ports, cores))
         choice = fabric.choose_hcas(Topology.from_dict(topology), links) if topology is not None else None
         if choice is not None:
             names: Optional[List[str]] = _chosen_first(topology, choice)
         else:
             names = None if hcas is None else _names(hcas, "hcas", "ib{0}", 0)
-        found = fabric.plan(_names(nodes, "nodes", "node{0}", 1), links, leaf_ports, core_ports, oversubscription, cores, names).to_dict()
+        found = fabric.plan(_names(nodes, "nodes", "node{0}", 1), links, leaf_ports, core_ports,
+                            _number(oversubscription, float), cores, names).to_dict()
         if choice is not None:
             found["hcas"] = choice.to_dict()
             found["warnings"] += choice.warnings
@@ -104,7 +107,18 @@ def ib_fabric_plan(
         raise AnsibleFilterError("ib_fabric_plan: {0}".format(error.message)) from error
 
 
+def _number(given: Any, kind: Callable[[str], Any]) -> Any:
+    """A number that a template made a text of, as ansible-core before 2.19 does; anything else is left for the plan to judge."""
+    try:
+        return kind(given) if isinstance(given, str) else given
+    except ValueError:
+        return given
+
+
 def _names(given: Any, place: str, pattern: str, first: int) -> List[str]:
+    given = _number(given, int)
+    if isinstance(given, int) and given > MOST_HOSTS:
+        raise FleetError("{0} is {1}, but at most {2} can be planned.".format(place, given, MOST_HOSTS))
     if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
         return [pattern.format(at + first) for at in range(given)]
     if isinstance(given, (list, tuple)) and all(isinstance(name, str) for name in given):

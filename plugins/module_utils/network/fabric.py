@@ -5,6 +5,8 @@
 Section 8.1.1 of the Best Practices for DGX, for any number of ports, links and nodes.
 """
 import itertools
+import math
+from fractions import Fraction
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..host.affinity import Affinity, affinities
@@ -13,6 +15,10 @@ from ..host.topology import Device, Topology
 
 #: The smallest InfiniBand switch, and the largest director-class one (section 8.1.1).
 LEAF_PORTS, CORE_PORTS = 36, 648
+#: Finer than anybody means an over-subscription: 1.4 is seven to five, and so is what a float makes of it.
+_FINEST = 1000
+#: Ten of twenty HCAs at two sockets have 63,504 sets that are spread evenly; a host with far more of them is not looked through to the end.
+_MOST_SETS = 100000
 #: A DGX-1 has four EDR HCAs (section 8.1).
 LINKS = 4
 
@@ -74,10 +80,11 @@ def choose_hcas(topology: Topology, links: int) -> HcaChoice:
     most GPUs find one below their own PCIe switch.
     """
     hcas = topology.of_kind("hca")
-    if not 1 <= links <= len(hcas):
+    _check_number("links", links)
+    if links > len(hcas):
         raise FleetError("{0} links are asked for, but this host has {1} HCA{2}.".format(links, len(hcas), "" if len(hcas) == 1 else "s"))
     ranked: Dict[Tuple[int, int], List[Tuple[int, ...]]] = {}
-    for chosen in _spread(hcas, links):
+    for chosen in itertools.islice(_spread(hcas, links), _MOST_SETS):
         near = affinities(topology, chosen)
         badness = (sum(1 for one in near if one.across == "cpu"), -sum(1 for one in near if one.across == "switch"))
         ranked.setdefault(badness, []).append(tuple(device.index for device in chosen))
@@ -104,7 +111,8 @@ def _spread(hcas: Sequence[Device], links: int) -> Iterator[Tuple[Device, ...]]:
     nodes = sorted(by_node)
     for shares in sorted(set(itertools.permutations(wanted)), reverse=True) if len(nodes) <= 8 else [tuple(counts[node] for node in nodes)]:
         if all(share <= len(by_node[node]) for node, share in zip(nodes, shares)):
-            for parts in itertools.product(*(itertools.combinations(by_node[node], share) for node, share in zip(nodes, shares))):
+            pools = [itertools.islice(itertools.combinations(by_node[node], share), _MOST_SETS) for node, share in zip(nodes, shares)]
+            for parts in itertools.product(*pools):
                 yield tuple(sorted((device for part in parts for device in part), key=lambda device: device.index))
 
 
@@ -125,10 +133,10 @@ def plan(
     """
     names = tuple(nodes)
     _check(names, links, leaf_ports, core_ports, oversubscription, cores)
-    ports = tuple(hcas)[:links] if hcas else tuple("ib{0}".format(at) for at in range(links))
-    if len(ports) < links:
-        raise FleetError("{0} links per node are asked for, but {1} HCAs are named: {2}.".format(links, len(ports), ", ".join(ports)))
-    per_node = len(hcas) / float(links) if hcas else 1.0
+    ports = tuple("ib{0}".format(at) for at in range(links)) if hcas is None else tuple(hcas)[:links]
+    if len(set(ports)) < links:
+        raise FleetError("{0} links per node are asked for, but {1} HCAs are named: {2}.".format(links, len(set(ports)), ", ".join(ports) or "none"))
+    per_node = 1.0 if hcas is None else len(hcas) / float(links)
     warnings = ["With one link per node, traffic of the GPUs of the other CPU crosses the link between the CPUs."] if links == 1 else []
     if len(names) <= leaf_ports // links:
         cables = _node_cables(names, ports, leaf_ports // links)
@@ -155,19 +163,24 @@ def _check(names: Sequence[str], links: int, leaf_ports: int, core_ports: int, o
     if twice:
         raise FleetError("The node {0} is listed more than once.".format(twice[0]))
     for value, place in ((links, "links"), (leaf_ports, "leaf_ports"), (core_ports, "core_ports"), (cores, "cores")):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise FleetError("{0} is {1!r}, but a whole number of at least 1 is expected.".format(place, value))
+        _check_number(place, value)
     if isinstance(oversubscription, bool) or not isinstance(oversubscription, (int, float)) or not 1 <= oversubscription <= 100:
         raise FleetError("oversubscription is {0!r}, but a number from 1 (none) to 100 is expected; 2 is 2:1.".format(oversubscription))
     if links > leaf_ports:
         raise FleetError("A node with {0} links does not fit on a switch of {1} ports.".format(links, leaf_ports))
 
 
+def _check_number(place: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise FleetError("{0} is {1!r}, but a whole number of at least 1 is expected.".format(place, value))
+
+
 def _leaf(links: int, leaf_ports: int, oversubscription: float, cores: int) -> Tuple[int, int]:
     """How many nodes a leaf takes and how many uplinks they need, the same number to each core switch."""
+    ratio = Fraction(oversubscription).limit_denominator(_FINEST)
     for count in range(leaf_ports // links, 0, -1):
         down = count * links
-        uplinks = -(-int(-(-down // oversubscription)) // cores) * cores
+        uplinks = -(-math.ceil(down / ratio) // cores) * cores
         if down + uplinks <= leaf_ports:
             return count, uplinks
     raise FleetError(

@@ -36,6 +36,11 @@ def test_a_fabric_by_number_of_nodes_and_by_topology():
     assert plan["cables"][0] == {"source": "a", "source_port": "mlx5_0", "target": "leaf01", "target_port": 1}
 
 
+def test_numbers_that_a_template_made_texts_of_are_numbers():
+    assert apply(ib_fabric_plan, "ib_fabric_plan", "40", links="4", leaf_ports="36", oversubscription="1.0") == apply(ib_fabric_plan, "ib_fabric_plan", 40)
+    assert apply(ib_fabric_plan, "ib_fabric_plan", ["a"], links="1", topology=TOPOLOGY)["hcas"]["names"] == ["mlx5_0"]
+
+
 def test_storage_before_it_is_bought():
     assert apply(cache_plan, "cache_plan", "20TB", 8, "3.84TB")["adequate"] is True
     assert apply(storage_advice, "storage_advice", "dl_4k", gpus=8, nodes=4)["networks"] == ["40 GbE", "InfiniBand"]
@@ -52,6 +57,8 @@ def test_storage_before_it_is_bought():
         (hostlist, "hostlist", ([1],)),
         (ib_fabric_plan, "ib_fabric_plan", ("many",)),
         (ib_fabric_plan, "ib_fabric_plan", (1000,)),
+        (ib_fabric_plan, "ib_fabric_plan", (10**12,)),
+        (ib_fabric_plan, "ib_fabric_plan", (4, "two", 36, 648, 1, 1, None, TOPOLOGY)),
         (cache_plan, "cache_plan", ("much", 8, "1TB")),
         (storage_advice, "storage_advice", ("video", 8)),
     ],

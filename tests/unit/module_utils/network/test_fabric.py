@@ -73,11 +73,15 @@ def test_one_link_is_planned_with_a_warning():
     assert fabric.plan(names(2), 1).warnings
 
 
-@pytest.mark.parametrize("links", [0, 5])
-def test_more_links_than_hcas_are_refused(links):
+@pytest.mark.parametrize("links, said", [
+    (5, "5 links are asked for, but this host has 4 HCAs."),
+    (0, "links is 0, but a whole number of at least 1 is expected."),
+    (None, "links is None, but a whole number of at least 1 is expected."),
+])
+def test_more_links_than_hcas_are_refused(links, said):
     with pytest.raises(FleetError) as caught:
         fabric.choose_hcas(dgx1(), links)
-    assert caught.value.message == "{0} links are asked for, but this host has 4 HCAs.".format(links)
+    assert caught.value.message == said
 
 
 @given(
@@ -107,6 +111,18 @@ def test_cables_fit_their_ports_and_bandwidth_is_as_promised(count, links, leaf_
     assert count <= found.most_nodes
 
 
+@pytest.mark.parametrize("oversubscription, nodes, uplinks", [(1.4, 21, 15), (1.9, 23, 13), (2.8, 26, 10), (4 / 3, 20, 15)])
+def test_a_ratio_that_is_no_binary_number_costs_no_uplink_more(oversubscription, nodes, uplinks):
+    found = fabric.plan(names(100), 1, 36, 648, oversubscription)
+    assert (found.nodes_per_leaf, found.uplinks_per_leaf) == (nodes, uplinks)
+
+
+def test_a_host_with_a_great_many_hcas_is_looked_at_for_seconds_only():
+    described = dgx1().to_dict()
+    described["devices"] = [{"pci": "0000:{0:02x}:00.0".format(at), "kind": "hca", "index": at, "node": 0} for at in range(40)]
+    assert len(fabric.choose_hcas(Topology.from_dict(described), 20).hcas) == 20
+
+
 @pytest.mark.parametrize(
     "arguments, said",
     [
@@ -118,6 +134,8 @@ def test_cables_fit_their_ports_and_bandwidth_is_as_promised(count, links, leaf_
         ((["a"], 4, 36, 648, 1, "two"), "cores is 'two'"),
         ((names(2), 4, 6), "A leaf of 6 ports cannot take one node of 4 links"),
         ((["a"], 2, 36, 648, 1, 1, ["ib0"]), "2 links per node are asked for, but 1 HCAs are named: ib0"),
+        ((["a"], 2, 36, 648, 1, 1, ["ib0", "ib0"]), "2 links per node are asked for, but 1 HCAs are named: ib0, ib0"),
+        ((["a"], 2, 36, 648, 1, 1, []), "2 links per node are asked for, but 0 HCAs are named: none"),
     ],
 )
 def test_bad_input_is_named(arguments, said):
