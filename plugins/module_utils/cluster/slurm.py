@@ -69,6 +69,9 @@ _RULES: Tuple[Rule, ...] = (
     Rule(CGROUP_CONF, "CgroupJobIdPaths", "", _JOB_ID_PATHS, None, "Leave it out."),
 )
 
+#: What would end a line, or comment the rest of it out, or take the next one into it (slurm.conf(5)).
+_NO_VALUE = re.compile(r"[\r\n#]|\\\Z")
+
 _CHANGES = "slurm.conf(5) of each version lists the keys it knows."
 #: Keys of slurm.conf that stop the daemons from a version on. Those that Slurm calls defunct are passed over by it, and here.
 _GONE = {
@@ -202,7 +205,7 @@ def _checked(file: str, settings: Dict[str, str], more: Optional[Mapping[str, An
     spelled = {key.lower(): key for key in settings}
     for key, value in (more or {}).items():
         text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-        if not re.match(r"^[A-Za-z][A-Za-z0-9]*$", str(key)) or not isinstance(value, (str, int, float)) or re.search("[\n#]", text):
+        if not re.match(r"^[A-Za-z][A-Za-z0-9]*\Z", str(key)) or not isinstance(value, (str, int, float)) or _NO_VALUE.search(text):
             raise FleetError("The setting {0!r}: {1!r} cannot be a line of {2}. Give a key of letters and a text or number, without # and in one line.".format(
                 key, value, file))
         settings[spelled.get(str(key).lower(), str(key))] = text

@@ -69,11 +69,11 @@ def parse(text: Optional[str]) -> Conf:
     partitions: Dict[str, str] = {}
     for line in lines_of(text):
         key, _equals, value = (part.strip() for part in line.partition("="))
-        first, _space, rest = value.partition(" ")
+        first, *rest = value.split() or [""]
         if key.lower() == "nodename":
-            nodes.update({name: " ".join(rest.split()) for name in _hosts(first)})
+            nodes.update({name: " ".join(rest) for name in _hosts(first)})
         elif key.lower() == "partitionname":
-            partitions[first] = " ".join(rest.split())
+            partitions[first] = " ".join(rest)
         else:
             settings[key.lower()] = value
     return Conf(settings, nodes, partitions)

@@ -142,7 +142,7 @@ def _partitions(given: Sequence[Any], groups: Mapping[str, Sequence[str]], nodes
             members.update(host.partition(".")[0] for host in groups[group])
         options = {str(key): str(value) for key, value in (entry.get("options") or {}).items()}
         for key, value in options.items():
-            if not re.match(r"^[A-Za-z]+\Z", key) or re.search(r"[\s#]", value) or key.lower() in ("partitionname", "nodes", "default"):
+            if not re.match(r"^[A-Za-z]+\Z", key) or re.search(r"[\s#]|\\\Z", value) or key.lower() in ("partitionname", "nodes", "default"):
                 raise FleetError("The option {0!r}: {1!r} of the partition {2} cannot be in its line. Give a key such as MaxTime, and a value without "
                                  "spaces.".format(key, value, name))
         found.append(Partition(name, sorted(members & set(nodes)), bool(entry.get("default", len(given) == 1)), options))

@@ -108,7 +108,7 @@ def test_a_users_setting_wins_and_one_that_is_gone_is_refused_with_what_to_write
         slurm.slurm_settings(site("24.05"), {"SelectType": "select/cons_res"})
     with pytest.raises(FleetError, match="CgroupReleaseAgentDir in cgroup.conf is gone since Slurm 22.05"):
         slurm.cgroup_settings(site("22.05"), {"cgroupreleaseagentdir": "/etc/slurm/cgroup"})
-    for more in ({"A B": "x"}, {"Key": "x\nNodeName=evil"}, {"Key": ["x"]}, {"Key": None}):
+    for more in ({"A B": "x"}, {"Key": "x\nNodeName=evil"}, {"Key": "x\\"}, {"Key\n": "x"}, {"Key": ["x"]}, {"Key": None}):
         with pytest.raises(FleetError, match="cannot be a line of slurm.conf"):
             slurm.slurm_settings(site("22.05"), more)
 
