@@ -354,14 +354,16 @@ def prolog(scheduler, wanted):
     job = job_of(scheduler, os.environ)
     if not job["gpus"] and not job["gpus_known"] and scheduler == "slurm" and wanted.get("whole_nodes"):
         job["gpus"] = sorted(minors().values())
-    job.update(begin=now(), checks=look(wanted, job["gpus"], True))
+    # DCGM without a list of GPUs takes all, which are other jobs'. Slurm tells each job's, so one of which it tells none has none.
+    with_dcgm = bool(job["gpus"]) or scheduler != "slurm"
+    job.update(begin=now(), checks=look(wanted, job["gpus"], with_dcgm))
     problem = next((check["problem"] for check in job["checks"] if check["problem"]), "")
     with passed_over("the job's record"):
         if problem:
             remember(problem)
             complete_record(dict(job, end=now(), refused=problem), wanted)
         else:
-            if wanted["statistics"]:
+            if wanted["statistics"] and with_dcgm:
                 start_statistics(job, wanted)
             begin_record(job, wanted)
     if problem:

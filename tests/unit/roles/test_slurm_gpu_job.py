@@ -155,6 +155,16 @@ def test_a_job_without_gpus_is_not_stopped_by_them(job, tmp_path, monkeypatch):
     assert job.prolog("slurm", dict(job.wanted, whole_nodes=True)) == 1
 
 
+def test_dcgm_does_not_count_other_jobs_gpus_for_a_job_without_any(job, monkeypatch):
+    job.answers = {"dcgmi": (0, "Successfully created group with a group ID of 5")}
+    monkeypatch.delenv("SLURM_JOB_GPUS")
+    assert job.prolog("slurm", job.wanted) == 0
+    assert not [line for line in job.asked if line.startswith("dcgmi")]
+    monkeypatch.setenv("JOB_ID", "18")  # Grid Engine may share out no GPUs, and then all are everybody's
+    assert job.prolog("gridengine", job.wanted) == 0
+    assert "dcgmi group -c job-18 --default" in job.asked
+
+
 def test_own_checks_speak_in_their_first_line(job, tmp_path):
     job.answers = {"/opt/check": (3, "\nfan 2 stands still\nmore")}
     assert job.prolog("slurm", dict(job.wanted, checks=[["/opt/check", "--all"]])) == 1
