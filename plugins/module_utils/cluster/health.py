@@ -24,7 +24,8 @@ def report(nodes: Mapping[str, Any], now: float, stale_days: float = 8, hosts: S
     well = sum(1 for row in rows if row[1] == "pass")
     lines = ["# GPU health", "", "{0}: {1} of {2} nodes are well.".format(_when(now), well, len(rows)), ""]
     lines += ["| node | now | found by | last run of each level |", "|---|---|---|---|"]
-    lines += ["| {0} | {1} | {2} | {3} |".format(name, word.upper() if _ORDER.index(word) < 5 else word, by, runs) for name, word, by, runs in rows]
+    lines += ["| {0} | {1} | {2} | {3} |".format(_cell(name), word.upper() if _ORDER.index(word) < 5 else word, _cell(by), _cell(runs))
+              for name, word, by, runs in rows]
     ill = _problems(nodes, now)
     if ill:
         lines += ["", "## What is ill, or was of late", ""]
@@ -71,7 +72,11 @@ def _problems(nodes: Mapping[str, Any], now: float) -> List[List[str]]:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")[:300]
+    """One cell of a table, whatever programs on the nodes have said: no other cell, no line of its own, and nothing that a browser would act on."""
+    text = " ".join(text.split())[:300]
+    for letter, written in (("&", "&amp;"), ("<", "&lt;"), ("\\", "\\\\"), ("|", "\\|")):
+        text = text.replace(letter, written)
+    return text
 
 
 def _ago(moment: float, now: float) -> str:

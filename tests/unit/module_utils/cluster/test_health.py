@@ -52,6 +52,14 @@ def test_what_was_found_just_now_is_told_even_if_it_is_not_kept():
     assert "| dgx01 | PCIe | all | 1 | warn | 1 of 1 runs | now | 8 lanes; of 16 |" in report({"dgx01": found}, NOW)
 
 
+def test_what_a_node_says_stays_in_its_cell_and_is_no_html():
+    found = dict(node("warn", level=1, problems=[{"test": "PCIe", "gpu": "", "status": "warn", "messages": ["a \\| <script>alert(1)</script> & b"]}]),
+                 version="3 | x\n| all | PASS")
+    lines = report({"dgx01": found}, NOW).splitlines()
+    assert r"| dgx01 | WARN | dcgm 3 \| x \| all \| PASS | none |" in lines
+    assert lines[-1].endswith(r"| a \\\| &lt;script>alert(1)&lt;/script> &amp; b |")
+
+
 @pytest.mark.parametrize("nodes", [{"a": None}, {"a": "text"}])
 def test_what_is_no_return_is_refused(nodes):
     with pytest.raises(FleetError, match="what dcgm_diag returned"):
