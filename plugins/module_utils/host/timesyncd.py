@@ -6,7 +6,9 @@ Chapter 4 of the Best Practices edits /etc/systemd/timesyncd.conf and runs ``tim
 ``set-ntp`` enables whichever time service the host prefers, so that on a host with chrony it starts chrony, and it says nothing if nothing starts;
 so units are enabled and started by name.
 """
+import contextlib
 import re
+import socket
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from . import records
@@ -25,7 +27,8 @@ DROP_IN = "etc/systemd/timesyncd.conf.d/50-dgxops.conf"
 RECORD = "timesyncd"
 HEADER = "# Written by dgxops.fleet.timesyncd, which owns this file. See timesyncd.conf(5).\n"
 
-_SERVER = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?\Z|^[0-9A-Fa-f]*:[0-9A-Fa-f:.]+\Z")
+#: As a resolver takes it, with the dot of the root or without; underscores are not in the rules, but in names of some sites.
+_SERVER = re.compile(r"^(?=.{1,254}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?\Z")
 
 
 class Option(NamedTuple):
@@ -36,6 +39,9 @@ class Option(NamedTuple):
     least: float
     since: int
 
+
+#: No number of seconds that a float can be and timesyncd reads: not that one, nor nan.
+_FOR_EVER = 1e9
 
 OPTIONS = (
     Option("root_distance_max_s", "RootDistanceMaxSec", 0.001, 236),
@@ -91,9 +97,9 @@ class Wish(NamedTuple):
         fallback = params["fallback_servers"]
         seconds = {option.name: float(params[option.name]) for option in OPTIONS if params[option.name] is not None}
         for option in OPTIONS:
-            if seconds.get(option.name, option.least) < option.least:
-                raise FleetError("{0} is {1:g}, but at least {2:g} seconds are expected (timesyncd.conf(5)).".format(
-                    option.name, seconds[option.name], option.least))
+            if not option.least <= seconds.get(option.name, option.least) < _FOR_EVER:
+                raise FleetError("{0} is {1:g}, but at least {2:g} seconds are expected, and less than {3:g} (timesyncd.conf(5)).".format(
+                    option.name, seconds[option.name], option.least, _FOR_EVER))
         shortest, longest = seconds.get("poll_interval_min_s", 32), seconds.get("poll_interval_max_s", 2048)
         if longest <= shortest:
             raise FleetError("poll_interval_max_s ({0:g}) must be greater than poll_interval_min_s ({1:g}); 2048 and 32 are their defaults.".format(
@@ -242,9 +248,18 @@ def _services(state: State) -> str:
 
 def _servers(option: str, names: Optional[Sequence[str]]) -> Tuple[str, ...]:
     for name in names or ():
-        if not _SERVER.match(name):
-            raise FleetError("{0} has {1!r}, but host names or IP addresses are expected, one an entry.".format(option, name))
+        if not _is_server(name):
+            raise FleetError("{0} has {1!r}, but host names or IP addresses are expected, one an entry; the port is always 123.".format(option, name))
     return tuple(names or ())
+
+
+def _is_server(name: str) -> bool:
+    """An address, or a name that is not one gone wrong, such as 10.0.0 or cafe:123."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, ValueError):
+            socket.inet_pton(family, name)
+            return True
+    return bool(_SERVER.match(name)) and not re.match(r"^[0-9.]+\Z", name)
 
 
 def check_record(record: Mapping[str, Any]) -> Dict[str, Any]:

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Reads how a host keeps its time, and changes it; what is to be changed is decided in :mod:`timesyncd`."""
 import os
+import re
 from typing import Dict, Optional, Tuple
 
 from . import apt, records
@@ -15,13 +16,14 @@ from .units import read_units as units_of
 
 def read(wish: Wish, host: Host) -> Found:
     """Read everything once."""
-    version = host.commands.output(("systemctl", "--version")).split(None, 2)
-    if len(version) < 2 or not version[1].isdigit():
-        raise FleetError("systemctl --version does not tell a version, but {0!r}. This host needs systemd.".format(" ".join(version)))
+    told = host.commands.output(("systemctl", "--version"))
+    version = re.match(r"systemd (\d{1,6})\b", told)  # 249, and in some releases 257.4 or 258~rc1
+    if not version:
+        raise FleetError("systemctl --version does not tell a version, but {0!r}. This host needs systemd.".format(" ".join(told.split()[:3])))
     known = wish.timezone is not None and os.path.isfile(host.path("usr/share/zoneinfo/" + wish.timezone))
     return Found(
         State(read_packages(host), read_units(host), read_text(host.path(DROP_IN)), read_zone(host)),
-        int(version[1]), known, check_record(records.read(RECORD, host.root)),
+        int(version.group(1)), known, check_record(records.read(RECORD, host.root)),
     )
 
 

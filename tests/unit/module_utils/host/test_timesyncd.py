@@ -195,8 +195,17 @@ def test_a_time_zone_that_is_none_is_refused(tmp_path, zone):
     ({"poll_interval_min_s": 8}, "poll_interval_min_s is 8, but at least 16"),
     ({"poll_interval_max_s": 32}, "poll_interval_max_s .32. must be greater than poll_interval_min_s .32."),
     ({"root_distance_max_s": 0}, "root_distance_max_s is 0"),
+    ({"root_distance_max_s": float("nan")}, "root_distance_max_s is nan"),
+    ({"root_distance_max_s": float("inf")}, "root_distance_max_s is inf"),
     ({"servers": ["ntp1 ntp2"]}, "servers has 'ntp1 ntp2'"),
     ({"servers": ["ntp1\nNTP=evil"]}, "one an entry"),
+    ({"servers": ["cafe:123"]}, "the port is always 123"),
+    ({"servers": ["2001:db8::1%eth0\nNTP=evil"]}, "one an entry"),
+    ({"servers": ["192.0.2"]}, "servers has '192.0.2'"),
+    ({"servers": ["300.0.2.1"]}, "servers has '300.0.2.1'"),
+    ({"servers": ["ntp..example.com"]}, "one an entry"),
+    ({"servers": ["-ntp.example.com"]}, "one an entry"),
+    ({"servers": ["ntp1\0"]}, "one an entry"),
     ({"fallback_servers": ["-x"]}, "fallback_servers has '-x'"),
 ])
 def test_what_timesyncd_would_pass_over_in_silence_is_refused(options, said):
@@ -219,6 +228,13 @@ def test_a_damaged_record_is_told_and_not_guessed(tmp_path):
         record.write_text(text)
         with pytest.raises(FleetError, match="timesyncd.json is damaged"):
             run(host)
+
+
+@pytest.mark.parametrize("version", ["249", "257.4", "258~rc1"])
+def test_systemd_tells_its_version_in_more_than_one_way(tmp_path, version):
+    commands = TimeHost(units=RUNNING)
+    commands.systemd = version
+    assert run(host_below(tmp_path, commands))
 
 
 def test_a_host_without_systemd_is_told(tmp_path):
