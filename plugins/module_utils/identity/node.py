@@ -61,7 +61,7 @@ def _read_state(wish: Optional[Wish], record: Mapping[str, Any], host: Host, enr
     paths = {file.path for file in wish.files} if wish else set()
     profiles = {profile.name: profile for profile in wish.profiles} if wish else {}
     names = set(profiles) | set(record.get("pam", {}))
-    units = set(wish.services if wish else ()) | set(OTHERS.values()) | set(record.get("units", {})) | set(record.get("services", ()))
+    units = set(wish.services if wish else ()).union(*OTHERS.values()) | set(record.get("units", {})) | set(record.get("services", ()))
     return State(
         apt.installed(host.commands, packages) if packages else (),
         {path: _content(host.path(path)) for path in paths | set(record.get("files", {}))},

@@ -71,7 +71,8 @@ def revert(text: str, edits: Edits, word: str) -> str:
     """Take the edits back. A line that somebody has changed since only loses the word; one that a package has given the word to loses it too."""
     if text == edits.after:
         return edits.before
-    original = {found.group(1): found.group(0) for found in map(_LINE.match, reversed(edits.before.split("\n"))) if found}
+    there_before = edits.before.split("\n")
+    original = {found.group(1): found.group(0) for found in map(_LINE.match, reversed(there_before)) if found}
     lines = []
     for line in text.split("\n"):
         found = _LINE.match(line)
@@ -79,7 +80,7 @@ def revert(text: str, edits: Edits, word: str) -> str:
         change = edits.lines.get(name)
         if change is not None and line == change.after:
             lines += [] if change.before is None else [change.before]
-        elif not name or word not in sources(line, name) or word in sources(edits.before, name):
+        elif not name or word not in sources(line, name) or word in sources(edits.before, name) or line in there_before:
             lines.append(line)
         elif name not in original and not set(sources(line, name)) - {word, _DEFAULT}:
             continue

@@ -21,8 +21,8 @@ RECORD = KEPT + "/record.json"
 #: The module, and so the role, that owns a node.
 ROLES = {"ldap": "ldap_client", "ad": "ad_client", "nis": "nis_client"}
 
-#: Other ways to users from elsewhere: the word in nsswitch.conf and the service behind it.
-OTHERS = {"ldap": "nslcd.service", "winbind": "winbind.service", "nis": "ypbind.service", "sss": "sssd.service"}
+#: Other ways to users from elsewhere: the word in nsswitch.conf and the services behind it, of which a host has one.
+OTHERS = {"ldap": ("nslcd.service",), "winbind": ("winbind.service",), "nis": ("ypbind.service", "nis.service"), "sss": ("sssd.service",)}
 
 #: The databases that make somebody a user of this node. Debian's file has "netgroup: nis" on nodes that have never heard of NIS, so that one tells nothing.
 _USERS = ("passwd", "group", "shadow", "initgroups")
@@ -145,7 +145,7 @@ def decide(wish: Wish, found: Found) -> Change:
                          "in the role).".format(", ".join("/" + name for name in found.snippets), ROLES[wish.owner]))
     rivals = () if record else _rivals(wish, found)
     base = _nsswitch_before(record, state.nsswitch)
-    foreign = tuple(word for word in OTHERS if word != wish.word and any(word in nsswitch.sources(base, name) for name in _USERS))
+    foreign = tuple(word for word in OTHERS if word != wish.word and (_is_named(word, base) or _is_by_compat(word, base)))
     # What was once put aside stays aside, also when the play does not say so any more.
     aside = tuple(record["replaced"]) if record else foreign if wish.replace else ()
     edits = nsswitch.edit(base, wish.word, wish.databases, aside)
@@ -154,7 +154,7 @@ def decide(wish: Wish, found: Found) -> Change:
     files.update({file.path: Content(file.text, file.private or state.files[file.path].private) for file in wish.files})
     units = dict(state.units)
     if rivals and wish.replace:
-        units.update({OTHERS[word]: Unit("disabled", False) for word in foreign if OTHERS[word] in units})
+        units.update({service: Unit("disabled", False) for word in foreign for service in OTHERS[word] if service in units})
     units.update({name: Unit("enabled", True) for name in wish.services})
     pam = {name: bool(record.get("pam", {}).get(name, is_on)) for name, is_on in state.pam.items()}
     pam.update({profile.name: True for profile in wish.profiles})
@@ -221,12 +221,14 @@ def _rivals(wish: Wish, found: Found) -> Tuple[str, ...]:
     """What already brings users to the node; refused unless it may be replaced."""
     state = found.state
     rivals = []
-    for word, service in OTHERS.items():
-        named = any(word in nsswitch.sources(state.nsswitch, name) for name in _USERS)
+    for word, services in OTHERS.items():
+        in_charge = any(state.units[service].in_charge for service in services if service in state.units)
         # Ubuntu's server has sss in its nsswitch.conf, and an sssd without settings, which does nothing.
-        alive = word != "sss" and (word != "nis" or state.units.get(service, Unit("", False)).in_charge or wish.word != "nis")
-        if named and alive:
+        alive = word != "sss" and (word != "nis" or in_charge or wish.word != "nis")
+        if _is_named(word, state.nsswitch) and alive:
             rivals.append("{0} in /etc/nsswitch.conf".format(word))
+        elif _is_by_compat(word, state.nsswitch) and in_charge:
+            rivals.append("{0} by compat in /etc/nsswitch.conf".format(word))
     rivals += ["/" + path for path in found.settings]
     if state.enrolment:
         rivals.append("membership in {0}".format(state.enrolment))
@@ -238,6 +240,15 @@ def _rivals(wish: Wish, found: Found) -> Tuple[str, ...]:
             conflicts=rivals,
         )
     return tuple(rivals)
+
+
+def _is_named(word: str, text: str) -> bool:
+    return any(word in nsswitch.sources(text, name) for name in _USERS)
+
+
+def _is_by_compat(word: str, text: str) -> bool:
+    """Whether lines that begin with + or - in /etc/passwd and the like are looked up in it: in NIS, if nothing else is said (nsswitch.conf(5), *compat*)."""
+    return any("compat" in nsswitch.sources(text, name) and word in (nsswitch.sources(text, name + "_compat") or ["nis"]) for name in _USERS)
 
 
 def _refuse_other_owner(owner: str, record: Mapping[str, Any]) -> None:

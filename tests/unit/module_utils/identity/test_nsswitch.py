@@ -47,6 +47,12 @@ def test_lines_that_somebody_has_edited_since_keep_their_edits():
     assert back == UBUNTU.replace("files dns", "files mdns dns").replace("passwd:         files systemd", "passwd:         files db")
 
 
+def test_a_second_line_that_had_the_word_before_keeps_it():
+    text = "passwd: files ldap\npasswd: db sss\n"
+    edits = nsswitch.edit(text, "sss", ["passwd"], ["ldap"])
+    assert nsswitch.revert(edits.after + "# mine\n", edits, "sss") == text + "# mine\n"
+
+
 def test_what_packages_add_of_their_own_accord_goes_too():
     before = "passwd: files\nservices: db files\nhosts: files sss\n"
     edits = nsswitch.edit(before, "sss", ["passwd"])

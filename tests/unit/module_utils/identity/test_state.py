@@ -162,6 +162,29 @@ def test_another_directory_in_nsswitch_is_put_aside_with_its_service_and_comes_b
     assert node.everything() == before
 
 
+@pytest.mark.parametrize("nsswitch, service, said", [
+    ("passwd: compat\ngroup: compat\n", "ypbind.service", "nis by compat in /etc/nsswitch.conf"),  # with + lines in /etc/passwd
+    ("passwd: compat systemd\npasswd_compat: ldap\ngroup: compat\ngroup_compat: ldap\n", "nslcd.service", "ldap by compat in /etc/nsswitch.conf"),
+    ("passwd: files nis\ngroup: files nis\n", "nis.service", "nis in /etc/nsswitch.conf"),  # before Debian 11 and Ubuntu 22.04
+])
+def test_users_from_elsewhere_by_an_older_way_are_put_aside_too(node, nsswitch, service, said):
+    node.write("etc/nsswitch.conf", nsswitch)
+    node.units[service] = ["enabled", True]
+    before = node.everything()
+    with pytest.raises(FleetError, match=said):
+        have(node, wish())
+    have(node, wish(replace=True))
+    assert not have(node, wish())
+    assert node.units[service] == ["disabled", False]
+    give_back(node)
+    assert node.everything() == before
+
+
+def test_compat_alone_brings_nobody(node):
+    node.write("etc/nsswitch.conf", "passwd: compat systemd\ngroup: compat systemd\n")  # Ubuntu 18.04 comes so
+    assert have(node, wish())
+
+
 def test_two_roles_of_this_collection_do_not_fight_and_one_does_not_undo_the_other(node):
     have(node, wish())
     state = node.everything()
