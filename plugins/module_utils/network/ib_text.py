@@ -89,11 +89,10 @@ def ports_of(text: str) -> List[Port]:
 
     def finish() -> None:
         if number and found.get("Port GUID"):
-            mask = int(found.get("Capability mask", "0"), 16)
             layer = found.get("Link layer", "InfiniBand")
             ports.append(Port(
                 hca, number, guid(found["Port GUID"]), layer in ("InfiniBand", "IB"), found.get("Physical state") == "LinkUp",
-                int(found.get("Base lid", "0"), 0), int(found.get("SM lid", "0"), 0), bool(mask & 2),
+                _number(found.get("Base lid", "")), _number(found.get("SM lid", "")), bool(_number(found.get("Capability mask", "")) & 2),
             ))
 
     for line in text.splitlines():

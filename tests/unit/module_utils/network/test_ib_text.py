@@ -130,6 +130,12 @@ def test_the_ports_of_a_host_by_ibstat():
     assert third.infiniband, "an ibstat that does not know of Ethernet yet has InfiniBand only"
 
 
+def test_a_port_that_says_something_odd_of_itself_is_a_port_all_the_same():
+    text = "CA 'mlx5_0'\n\tPort 1:\n\t\tBase lid: unknown\n\t\tSM lid: -\n\t\tCapability mask: none\n\t\tPort GUID: 0x1\n"
+    (port,) = ib_text.ports_of(text)
+    assert (port.name, port.lid, port.sm_lid, port.is_sm) == ("mlx5_0/1", 0, 0, False)
+
+
 def test_the_same_ports_from_the_kernel(tmp_path):
     port = tmp_path / "sys/class/infiniband/mlx5_0/ports/1"
     (port / "gids").mkdir(parents=True)
