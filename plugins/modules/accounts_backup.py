@@ -135,7 +135,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host import accounts_backup as backup
 from ..module_utils.host import backup_place
-from ..module_utils.host.accounts_host import carry_out, plan, read
+from ..module_utils.host.accounts_host import carry_out, plan, read, without_shell
 from ..module_utils.host.backup_place import Batch, Mirror, Place
 from ..module_utils.host.backup_ssh import parse
 from ..module_utils.host.commands import SYSTEM_PATH, Commands
@@ -172,6 +172,14 @@ def save(module: AnsibleModule, host: Host, place: Place) -> None:
     place.refuse([mirror.home for mirror in every], [mirror.home for mirror in mirrors], module.params["same_disk"])
     ways = [(backup_place.to_copy(place, mirrors), backup_place.MIRROR)]
     moved = backup_place.counted_without_rsync(place, mirrors, False) if dry and not has_rsync() else move(module, place, ways, True)
+    empty = backup.emptied(moved, host)
+    if empty:
+        module.warn("{0} empty, but the copy is not, so the copy of that stays as it is. Is a disk not mounted? If it is meant so, remove {1}.".format(
+            " and ".join(mirror.home for mirror in empty) + (" is" if len(empty) == 1 else " are"),
+            " and ".join("{0}/homes/{1}".format(place.shown, mirror.user) for mirror in empty)))
+        moved = [mirror for mirror in moved if mirror not in empty]
+        left = [mirror._replace(moved=0, size=0, removed=0) for mirror in moved]
+        ways = [(backup_place.to_copy(place, left), backup_place.MIRROR)]
     backup_place.refuse_lack_of_room(moved, place.free(), place.shown)
     if not dry and before != wanted:
         place.write(wanted.to_text())
@@ -187,6 +195,8 @@ def restore(module: AnsibleModule, host: Host, place: Place) -> None:
         raise FleetError("There is no copy in {0}: {1} is missing there. Check the path, and that its disk is mounted.".format(place.shown, backup.FILE))
     wishes = backup.wishes_of(saved, read(host), module.params["users"])
     work = plan(wishes, {}, host)
+    for warning in without_shell(wishes, host):
+        module.warn(warning)
     mirrors = backup.mirrors_from(place, wishes.users) if module.params["homes"] else []
     whole, others = backup.parted(mirrors, host)
     ways = [(backup_place.from_copy(place, whole), backup_place.COMPLETE), (backup_place.from_copy(place, others), backup_place.KEEP)]

@@ -141,7 +141,7 @@ collisions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.accounts import wishes_from_params
-from ..module_utils.host.accounts_host import carry_out, plan, plan_return, read
+from ..module_utils.host.accounts_host import carry_out, plan, plan_return, read, without_shell
 from ..module_utils.host.commands import Commands
 from ..module_utils.host.errors import errors_reported_by
 from ..module_utils.host.host import Host
@@ -173,7 +173,10 @@ def main() -> None:
     with errors_reported_by(module):
         host = Host(Commands())
         if module.params["state"] == "present":
-            work = plan(wishes_from_params(module.params), {user["name"]: user["authorized_keys"] for user in module.params["users"]}, host)
+            wishes = wishes_from_params(module.params)
+            work = plan(wishes, {user["name"]: user["authorized_keys"] for user in module.params["users"]}, host)
+            for warning in without_shell(wishes, host):
+                module.warn(warning)
         else:
             work = plan_return(module.params["remove_homes"], host)
         if not module.check_mode:

@@ -126,6 +126,11 @@ def mirrors_to(saved: Saved, host: Host) -> List[Mirror]:
             if user.home != "/" and os.path.isdir(host.path(user.home)) and not os.path.islink(host.path(user.home))]
 
 
+def emptied(moved: Sequence[Mirror], host: Host) -> List[Mirror]:
+    """Homes without a single entry, of which the copy has some: what is on a disk that is not mounted looks so, and its copy is all there is."""
+    return [mirror for mirror in moved if mirror.removed and not os.listdir(host.path(mirror.home))]
+
+
 def mirrors_from(place: Place, users: Sequence[UserWish]) -> List[Mirror]:
     """The homes to bring back: those of the copy whose users come back."""
     there = set(place.names())

@@ -97,6 +97,12 @@ def owners_of_homes(wishes: Wishes, host: Host) -> Dict[str, int]:
     return found
 
 
+def without_shell(wishes: Wishes, host: Host) -> List[str]:
+    """Who could not log in, as sentences: useradd(8) takes a shell that is not there, and sshd and login do not."""
+    return ["The shell {0} of {1} is not on this host, so that there is no login until its package is installed.".format(user.shell, user.name)
+            for user in wishes.users if user.shell and not os.path.exists(host.path(user.shell))]
+
+
 def _read_record(host: Host) -> Dict[str, Any]:
     """What the first change found; nothing if there was none."""
     record: Dict[str, Any] = copy.deepcopy(dict(_NOTHING))

@@ -31,12 +31,13 @@ _ITEM = re.compile(r"^(?P<done>\*deleting|[<>ch.*][fdLDS]\S+)\s+(?P<size>\d+) (?
 
 
 class Mirror(NamedTuple):
-    """A user's home and its copy; how many entries rsync would move or has moved between them, and how many bytes of files."""
+    """A user's home and its copy; how many entries rsync would move or has moved between them, how many bytes of files, and how many of the entries go."""
 
     user: str
     home: str
     moved: int = 0
     size: int = 0
+    removed: int = 0
 
 
 class Place:
@@ -284,7 +285,7 @@ def _sorted(mirrors: Iterable[Mirror]) -> Tuple[List[Mirror], List[Mirror]]:
 
 
 def _counted(batch: Batch, out: str) -> List[Mirror]:
-    counts = {mirror.user: [0, 0] for mirror in batch.mirrors}
+    counts = {mirror.user: [0, 0, 0] for mirror in batch.mirrors}
     for line in out.splitlines():
         item = _ITEM.match(line)
         if not item:
@@ -293,7 +294,8 @@ def _counted(batch: Batch, out: str) -> List[Mirror]:
         if user in counts:
             counts[user][0] += 1
             counts[user][1] += int(item.group("size")) if item.group("done")[:2] in (">f", "<f") else 0
-    return [mirror._replace(moved=counts[mirror.user][0], size=counts[mirror.user][1]) for mirror in batch.mirrors]
+            counts[user][2] += item.group("done") == "*deleting"
+    return [mirror._replace(moved=counts[mirror.user][0], size=counts[mirror.user][1], removed=counts[mirror.user][2]) for mirror in batch.mirrors]
 
 
 def _count(directory: str) -> int:

@@ -52,7 +52,7 @@ def test_homes_called_after_their_users_go_in_one_call_and_others_by_themselves(
     assert "--delete" in first and "--dry-run" not in first
     assert first[-3:] == (host.path("home/alice"), host.path("home/bob"), host.path("backup") + "/homes/")
     assert second[-2:] == (host.path("raid/projects/c") + "/", host.path("backup") + "/homes/carol/")
-    assert moved[:2] == [Mirror("alice", "/home/alice", 3, 5000), Mirror("bob", "/home/bob", 2, 0)]
+    assert moved[:2] == [Mirror("alice", "/home/alice", 3, 5000), Mirror("bob", "/home/bob", 2, 0, 1)]
 
 
 def test_what_comes_back_does_no_harm_to_what_is_there(root):
