@@ -170,13 +170,14 @@ def decide(wishes: Wishes, found: Accounts, owners: Mapping[str, int]) -> Change
     steps: List[Step] = []
     before: List[str] = []
     after: List[str] = []
+    # Those with a number come first, or one that gets any free number might be given theirs.
     new_groups = [group.name for group in wishes.groups if group.name not in found.groups]
-    for group in wishes.groups:
+    for group in sorted(wishes.groups, key=lambda group: group.gid is None):
         if group.name in new_groups:
             number = ("--gid", str(group.gid)) if group.gid is not None else ()
             steps.append(Step(("groupadd",) + number + (("--system",) if group.system else ()) + (group.name,)))
             after.append("group {0}: gid {1}".format(group.name, "of the system's choice" if group.gid is None else group.gid))
-    for wish in wishes.users:
+    for wish in sorted(wishes.users, key=lambda wish: wish.uid is None):
         user = found.users.get(wish.name)
         made = _add(wish, found, new_groups) if user is None else _modify(wish, user, found)
         made += _password(wish, found)
@@ -194,7 +195,8 @@ def _add(wish: UserWish, found: Accounts, new_groups: Sequence[str]) -> List[Ste
     words += ["--gid", own] if own else ["--user-group"]
     for option, value in (("--uid", wish.uid), ("--comment", wish.comment), ("--home-dir", wish.home), ("--shell", wish.shell)):
         words += [option, str(value)] if value is not None else []
-    words += ["--groups", ",".join(wish.groups)] if wish.groups else []
+    others = [name for name in wish.groups if name != (own or wish.name)]  # useradd does not know the one yet that it makes
+    words += ["--groups", ",".join(others)] if others else []
     return [Step(tuple(words + [wish.name]))]
 
 
@@ -204,10 +206,11 @@ def _modify(wish: UserWish, user: User, found: Accounts) -> List[Step]:
         words += [option, value] if value is not None and value != now else []
     if wish.group is not None and wish.group != found.group_name(user.gid):
         words += ["--gid", wish.group]
-    now_in, wanted = set(found.groups_of(wish.name)), set(wish.groups)
-    if wish.only_these_groups and now_in != wanted:
+    own = {wish.group or found.group_name(user.gid)}
+    now_in, wanted = set(found.groups_of(wish.name)), set(wish.groups) - own
+    if wish.only_these_groups and now_in - own != wanted:
         words += ["--groups", ",".join(sorted(wanted))]
-    elif wanted - now_in - {found.group_name(user.gid)}:
+    elif wanted - now_in:
         words += ["--append", "--groups", ",".join(sorted(wanted - now_in))]
     return [Step(("usermod",) + tuple(words) + (wish.name,))] if words else []
 
@@ -245,7 +248,8 @@ def _collisions(wishes: Wishes, found: Accounts, owners: Mapping[str, int]) -> L
             told.append("User {0} has the uid {1} here, and {2} is wanted.".format(wish.name, user.uid, wish.uid))
         elif owner not in (None, wish.name):
             told.append("The uid {0} of user {1} belongs to user {2}.".format(wish.uid, wish.name, owner))
-        missing = sorted(({wish.group} if wish.group else set()) | set(wish.groups) - {wish.name})
+        made = {wish.name} if user is None and not wish.group else set()
+        missing = sorted(({wish.group} if wish.group else set()) | set(wish.groups) - made)
         told += ["User {0} is to be in group {1}, which does not exist; name it in the list of groups.".format(wish.name, name)
                  for name in missing if name not in known]
         home = wish.home or "/home/" + wish.name

@@ -225,7 +225,8 @@ def _as_it_was(name: str, was: Mapping[str, Any]) -> UserWish:
 def _still_used(name: str, found: Accounts, gone: Sequence[str], record: Mapping[str, Any]) -> bool:
     group = found.groups[name]
     ours = set(gone) | {user for user, was in record["changed"].items() if name not in was.get("groups", [name])}
-    return bool(set(group.members) - ours) or any(user.gid == group.gid for user in found.users.values() if user.name not in gone)
+    back = set(gone) | {user for user, was in record["changed"].items() if was.get("group", name) != name}
+    return bool(set(group.members) - ours) or any(user.gid == group.gid for user in found.users.values() if user.name not in back)
 
 
 def _key_file(home: str, host: Host) -> str:

@@ -82,6 +82,33 @@ def test_a_user_is_taken_out_of_other_groups_only_if_that_is_said(host):
     assert accounts_host.read(host).groups_of("bob") == ("sudo",)
 
 
+def test_a_number_that_is_asked_for_is_given_before_any_free_one_is(host):
+    wanted = params([{"name": "carol"}, {"name": "dave", "uid": 1001}], [{"name": "docker", "system": True}, {"name": "nvme", "gid": 999}])
+    steps = accounts_host.plan(wishes_from_params(wanted), {}, host).change.steps
+    assert [step.argv[-1] for step in steps] == ["nvme", "docker", "dave", "carol"]
+
+
+def test_a_users_own_group_need_not_be_named_and_may_be(host):
+    run(host, {"name": "carol", "groups": ["carol", "sudo"]})
+    assert accounts_host.read(host).groups["sudo"].members == ("bob", "carol")
+    assert not run(host, {"name": "carol", "groups": ["carol", "sudo"]})
+    assert not run(host, {"name": "carol", "groups": ["carol", "sudo"], "only_these_groups": True})
+
+
+def test_a_user_of_another_main_group_stays_in_his_own_if_that_is_said(host):
+    run(host, {"name": "bob", "group": "proj", "groups": ["bob"]}, groups=[{"name": "proj"}])
+    now = accounts_host.read(host)
+    assert (now.group_name(now.users["bob"].gid), now.groups["bob"].members) == ("proj", ("bob",))
+    assert not run(host, {"name": "bob", "group": "proj", "groups": ["bob"]}, groups=[{"name": "proj"}])
+
+
+def test_a_main_group_that_we_made_for_a_user_of_others_goes_with_our_change(host):
+    before = texts(host)
+    run(host, {"name": "bob", "group": "proj"}, groups=[{"name": "proj"}])
+    back(host)
+    assert texts(host) == before
+
+
 def test_a_users_own_keys_stay(host):
     os.makedirs(host.path("home/bob/.ssh"))
     with open(host.path("home/bob/.ssh/authorized_keys"), "w") as handle:
@@ -100,6 +127,7 @@ def test_a_users_own_keys_stay(host):
     ([], [{"name": "sudo", "gid": 998}], "Group sudo has the gid 27 here, and 998 is wanted."),
     ([{"name": "eve", "groups": ["docker"]}], [], "User eve is to be in group docker, which does not exist"),
     ([{"name": "eve", "group": "staff"}], [], "User eve is to be in group staff, which does not exist"),
+    ([{"name": "eve", "group": "sudo", "groups": ["eve"]}], [], "User eve is to be in group eve, which does not exist"),
     ([{"name": "eve", "home": "/home/bob"}], [], "The home /home/bob of user eve is there already"),
     ([{"name": "eve", "uid": 2000}, {"name": "ann", "uid": 2000}], [], "The uid 2000 is given to both eve and ann."),
 ])
