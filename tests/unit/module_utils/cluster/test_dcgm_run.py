@@ -69,13 +69,13 @@ def test_a_dcgm_that_has_no_json_yet(node):
     assert node.asked() == ["diag -r 1 -j", "diag -r 1"]
 
 
-@pytest.mark.parametrize("script, words", [
-    ("echo 'Error: unable to establish a connection to the specified host: localhost'; exit 1", "unable to establish a connection"),
-    ("sleep 60", "did not end within 0.2 s and was stopped"),
+@pytest.mark.parametrize("script, limit, words", [
+    ("echo 'Error: unable to establish a connection to the specified host: localhost'; exit 1", 60, "unable to establish a connection"),
+    ("sleep 60", 0.2, "did not end within 0.2 s and was stopped"),
 ])
-def test_no_answer_is_told_and_kept(node, script, words):
+def test_no_answer_is_told_and_kept(node, script, limit, words):
     node("dcgmi", script)
-    found = examine(Order(1, time_limit=0.2), node.root, poll=0.05)
+    found = examine(Order(1, time_limit=limit), node.root, poll=0.05)
     assert found.status == "broken"
     assert words in found.note
 
