@@ -5,6 +5,7 @@
 Chapter 3.3 of the Best Practices leaves the client open. There is no way to have it without TLS, nor without a check of the server's certificate: passwords of
 users go over this connection.
 """
+import itertools
 import os
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
@@ -107,6 +108,8 @@ def _search_base(kind: str, params: Mapping[str, Any], base: str) -> str:
     here, wanted = params[kind + "_base"], params[kind + "_filter"]
     if not here and not wanted:
         return ""
+    if wanted and "?" in wanted:
+        raise FleetError("{0}_filter is {1!r}, but a ? would end it in sssd.conf. Write \\3f instead, which means the same.".format(kind, wanted))
     place = _need_dn(kind + "_base", here) if here else base
     return "{0}?subtree?{1}".format(place, _need_filter(kind + "_filter", wanted)) if wanted else place
 
@@ -133,6 +136,7 @@ def _need_dn(option: str, text: str) -> str:
 
 
 def _need_filter(option: str, text: str) -> str:
-    if not text.startswith("(") or not text.endswith(")") or text.count("(") != text.count(")"):
+    depths = list(itertools.accumulate((letter == "(") - (letter == ")") for letter in text))
+    if not text.startswith("(") or 0 not in depths or depths.index(0) != len(text) - 1:  # the first one is closed by the last letter
         raise FleetError("{0} is {1!r}, but an LDAP filter in parentheses is expected, such as (objectClass=posixAccount).".format(option, text))
     return text
