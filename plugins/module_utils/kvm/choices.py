@@ -62,9 +62,12 @@ def _node_sets(room: Room, guest: Guest, anchored: Set[int], enough: Enough) -> 
         yield from _fewest(room, nodes, min(most, len(nodes) - 1), enough)
     if guest.beyond_gpu_nodes:
         near = sorted(set(room.memory) - anchored, key=lambda node: (min(room.distance(gpu_node, node) for gpu_node in nodes), node))
-        for count in range(1, min(most - len(nodes), len(near)) + 1):
-            for added in itertools.combinations(near, count) if _combinations(len(near), count) <= MOST_COMBINATIONS else [tuple(near[:count])]:
-                yield tuple(sorted(nodes + list(added)))
+        # Beside the GPUs as far as there is room; without any of that where it is full, or too small to be worth one of max_nodes.
+        with_room = enough.worth_trying(nodes)
+        for beside in [with_room, []] if with_room else [[]]:
+            for count in range(1, min(most - len(beside), len(near)) + 1):
+                for added in itertools.combinations(near, count) if _combinations(len(near), count) <= MOST_COMBINATIONS else [tuple(near[:count])]:
+                    yield tuple(sorted(beside + list(added)))
 
 
 def _fewest(room: Room, nodes: Sequence[int], most: int, enough: Enough) -> Iterator[Tuple[int, ...]]:

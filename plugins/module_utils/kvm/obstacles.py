@@ -11,11 +11,16 @@ from .seating import sit, threads_for
 
 
 class Obstacle(NamedTuple):
-    """Why a guest does not fit at a site, and what would fit there."""
+    """Why a guest does not fit at a site, and what would get it past this; there may be more behind it.
+
+    ``remedy`` says the same as ``fits``, ``hint`` what else might help.
+    """
 
     rule: str
-    message: str
+    reason: str
     fits: Mapping[str, Any]
+    remedy: str = ""
+    hint: str = ""
 
 
 def gpus_obstacle(room: Room, guest: Guest) -> Optional[Obstacle]:
@@ -31,10 +36,8 @@ def gpus_obstacle(room: Room, guest: Guest) -> Optional[Obstacle]:
             )
             return Obstacle("gpus", message, fits)
         if index in room.gpu_holder:
-            message = "{0} asks for GPU {1}, which {2} has. Free are {3}.".format(
-                guest.name, index, room.gpu_holder[index], cpuset.show(free) or "none"
-            )
-            return Obstacle("gpus", message, fits)
+            message = "{0} asks for GPU {1}, which {2} has.".format(guest.name, index, room.gpu_holder[index])
+            return Obstacle("gpus", message, fits, "Free are {0}.".format(cpuset.show(free) or "none"))
     if guest.gpus is None and len(free) < guest.gpu_count:
         message = "{0} asks for {1} GPUs, but only {2} of {3} are free.".format(guest.name, guest.gpu_count, len(free), len(room.gpu_nodes))
         return Obstacle("gpus", message, fits)
@@ -50,13 +53,13 @@ def page_obstacle(guest: Guest) -> Optional[Obstacle]:
     below = guest.memory_kib // guest.page_kib
     fits = {"memory_kib": (below + 1) * guest.page_kib, "pages": below + 1}
     name = next(word for word, size in HUGE_PAGES.items() if size == guest.page_kib)
-    message = (
-        "{0} has {1} KiB of memory, which is {2:.1f} pages of {3} and not a whole number of them. Give it {4} KiB ({5} pages){6}.".format(
-            guest.name, guest.memory_kib, guest.memory_kib / guest.page_kib, name, fits["memory_kib"], below + 1,
-            " or {0} KiB ({1} pages)".format(below * guest.page_kib, below) if below else "",
-        )
+    message = "{0} has {1} KiB of memory, which is {2:.1f} pages of {3} and not a whole number of them.".format(
+        guest.name, guest.memory_kib, guest.memory_kib / guest.page_kib, name
     )
-    return Obstacle("pages", message, fits)
+    remedy = "Give it {0} KiB ({1} pages){2}.".format(
+        fits["memory_kib"], below + 1, " or {0} KiB ({1} pages)".format(below * guest.page_kib, below) if below else ""
+    )
+    return Obstacle("pages", message, fits, remedy)
 
 
 def emulator_obstacle(room: Room, guest: Guest) -> Optional[Obstacle]:
@@ -121,37 +124,34 @@ def _obstacles(room: Room, guest: Guest, gpus: Tuple[int, ...], nodes: Sequence[
 def _odd_obstacle(guest: Guest, width: int, most: int) -> Obstacle:
     low, high = guest.vcpus // width * width, -(-guest.vcpus // width) * width
     counts = [count for count in (low, high) if 0 < count <= most] or [most]
-    message = "{0} has {1} vCPUs, which do not fill cores of {2} threads. Give it {3}, or pin it by thread.".format(
-        guest.name, guest.vcpus, width, " or ".join(map(str, counts))
-    )
-    return Obstacle("core_threads", message, {"vcpus": counts[-1]})
+    message = "{0} has {1} vCPUs, which do not fill cores of {2} threads.".format(guest.name, guest.vcpus, width)
+    return Obstacle("core_threads", message, {"vcpus": counts[-1]}, "Give it {0}, or pin it by thread.".format(" or ".join(map(str, counts))))
 
 
 def _cpu_obstacle(room: Room, guest: Guest, site: Site, pinning: str, most: int, width: int) -> Obstacle:
     where = "node {0}".format(cpuset.show(site.nodes)) if len(site.nodes) < len(room.memory) else "this host"
     free = {"core": "{0} free cores ({1} threads)".format(most // width, most), "thread": "{0} free threads".format(most)}
-    message = "{0} asks for {1} vCPUs{2}, but {3} has {4}. {5} vCPUs would fit.{6}".format(
+    message = "{0} asks for {1} vCPUs{2}, but {3} has {4}.".format(
         guest.name,
         guest.vcpus,
         "" if pinning == "none" else " pinned by " + pinning,
         "{0}, where its GPUs are,".format(where) if site.gpus else where,
         free.get(pinning, "no CPU that is online"),
-        most,
-        " With beyond_gpu_nodes: true it may use neighbouring nodes too." if site.gpus and not guest.beyond_gpu_nodes and len(room.memory) > 1 else "",
     )
-    return Obstacle("node_cpus", message, {"vcpus": most, "nodes": list(site.nodes)})
+    hint = "With beyond_gpu_nodes: true it may use neighbouring nodes too." if site.gpus and not guest.beyond_gpu_nodes and len(room.memory) > 1 else ""
+    return Obstacle("node_cpus", message, {"vcpus": most, "nodes": list(site.nodes)}, "{0} vCPUs would fit.".format(most), hint)
 
 
 def _memory_obstacle(room: Room, guest: Guest, site: Site) -> Obstacle:
     nodes = site.nodes if guest.numa == "auto" else tuple(sorted(room.memory))
     unit = guest.page_kib or 1
     most = sum(room.memory[node] // unit * unit for node in nodes)
-    message = "{0} asks for {1} KiB of memory{2}, but node {3} has {4} KiB left.{5}".format(
+    message = "{0} asks for {1} KiB of memory{2}, but node {3} has {4} KiB left.".format(
         guest.name,
         guest.memory_kib,
         " in pages of {0} KiB".format(unit) if guest.page_kib else "",
         cpuset.show(nodes),
         most,
-        " {0} KiB would fit.".format(most) if most else " Nothing fits there.",
     )
-    return Obstacle("node_memory", message, {"memory_kib": most, "nodes": list(nodes)})
+    remedy = "{0} KiB would fit.".format(most) if most else "Nothing fits there."
+    return Obstacle("node_memory", message, {"memory_kib": most, "nodes": list(nodes)}, remedy)

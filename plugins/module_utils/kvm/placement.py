@@ -14,13 +14,14 @@ The rules it never breaks (sections 12.2 to 12.5 of the Best Practices for DGX, 
 """
 from functools import reduce
 from math import gcd
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..host import cpuset
 from ..host.topology import Topology
 from .choices import Enough, Site, sites
 from .obstacles import Obstacle, emulator_obstacle, gpus_obstacle, page_obstacle, why_nowhere
 from .plan import Cell, GuestTopology, Placement, Plan, Refusal
+from .remedies import Fit, fit, nothing
 from .requests import Guest, Pinned, Policy, read_guests, read_policy
 from .room import Room
 from .seating import Seat, memory_shares, sit, threads_by_node
@@ -42,19 +43,36 @@ def plan(topology: Topology, guests: Iterable[Mapping[str, Any]], policy: Option
     return _Planner(topology, wanted, rules.with_pinned(brought)).plan()
 
 
+#: What makes a guest smaller, and leaves the others where they are.
+_SMALLER = frozenset(["vcpus", "memory_kib", "nodes"])
+
+
+class Refused(NamedTuple):
+    """A guest that found no place, what was in its way, what was free and would have fitted then, and how many guests had a seat."""
+
+    guest: Guest
+    obstacle: Obstacle
+    free: Mapping[str, Any]
+    fit: Fit
+    seated: int
+
+
 class _Planner:
     def __init__(self, topology: Topology, guests: List[Guest], policy: Policy) -> None:
+        self.topology = topology
         self.policy = policy
         self.present = {guest.name: guest for guest in policy.pinned}
         self.guests = [self._with_present_gpus(guest) for guest in guests]
         self.warnings: List[str] = []
-        self.refusals: List[Refusal] = []
+        self.refused: List[Refused] = []
         self.seats: Dict[str, Seat] = {}
         self.pins: Dict[str, Mapping[int, int]] = {}
         #: The CPUs beside the vCPUs, by the nodes of a guest; known when all guests are seated.
         self.nearby: Dict[Tuple[int, ...], Tuple[int, ...]] = {}
         #: How many I/O threads each set of CPUs has got so far.
         self.turns: Dict[Tuple[int, ...], int] = {}
+        #: How many more plans may be made to see whether what is said to fit does. Where more guests are refused, what fits now must do.
+        self.trials = 4
         kept = {node.id: policy.cores_kept(node.id) for node in topology.nodes}
         #: CPUs asked for by name for an emulator: no vCPU may go there (rule 5).
         self.named = frozenset(cpu for guest in self.guests for cpu in guest.emulator_cpus)
@@ -68,6 +86,17 @@ class _Planner:
         return guest._replace(gpus=tuple(sorted(present.gpus)))
 
     def plan(self) -> Plan:
+        self._settle()
+        return Plan(
+            [self._placement(guest) for guest in self.guests if guest.name in self.seats],
+            sorted((self._refusal(refused) for refused in self.refused), key=lambda refusal: refusal.guest),
+            self.warnings,
+            tuple(self.room.free_on(self.room.memory)),
+            tuple(sorted(self.room.reserved)),
+        )
+
+    def _settle(self) -> None:
+        """Give each guest a seat, or refuse it."""
         names = {guest.name for guest in self.guests}
         for stranger in self.policy.pinned:
             if stranger.name not in names:
@@ -76,15 +105,9 @@ class _Planner:
         rank = {guest.name: _hardest_first(guest) for guest in self.guests}
         by_need = sorted(self.guests, key=lambda guest: (guest.numa == "none", rank[guest.name]))
         waiting = [guest for guest in by_need if not self._fails(page_obstacle(guest), guest) and not self._stays(guest)]
-        for guest in sorted(waiting, key=lambda guest: (guest.name not in self.present, rank[guest.name])):
+        # A guest that is bound to nothing comes last, for nothing tells the next plan where it is.
+        for guest in sorted(waiting, key=lambda guest: (_is_unbound(guest), guest.name not in self.present, rank[guest.name])):
             self._seat(guest)
-        return Plan(
-            [self._placement(guest) for guest in self.guests if guest.name in self.seats],
-            sorted(self.refusals, key=lambda refusal: refusal.guest),
-            self.warnings,
-            tuple(self.room.free_on(self.room.memory)),
-            tuple(sorted(self.room.reserved)),
-        )
 
     # -- guests that are there already -------------------------------------------------------------------------------------------------
 
@@ -119,15 +142,15 @@ class _Planner:
         if self._fails(emulator_obstacle(self.room, guest), guest):
             return True
         reasons = []
-        for pinning in [guest.pinning] if guest.pinning else ["core", "thread"]:
+        for pinning in self._pinnings(guest):
             seat, reason = self._present_seat(guest, present, pinning)
             if seat is not None:
                 self._occupy(guest, seat, {vcpu: min(cpus) for vcpu, cpus in present.pins.items()})
                 return True
             reasons.append(reason)
         if self.policy.move == "never":
-            message = "{0} is pinned already, and its pins cannot stay: {1} Set move to if_needed to let the plan move it.".format(guest.name, reasons[-1])
-            self._refuse(guest, Obstacle("pinned", message, {"move": "if_needed"}))
+            message = "{0} is pinned already, and its pins cannot stay: {1}".format(guest.name, reasons[-1])
+            self._refuse(guest, Obstacle("pinned", message, {"move": "if_needed"}, "Set move to if_needed to let the plan move it."))
             return True
         return False
 
@@ -221,7 +244,7 @@ class _Planner:
     def _site_problem(self, guest: Guest, gpus: Tuple[int, ...], nodes: Tuple[int, ...]) -> str:
         obstacle = gpus_obstacle(self.room, guest)
         if obstacle:
-            return obstacle.message
+            return obstacle.reason
         near = set(self.room.nodes_of_gpus(gpus))
         if near and not set(nodes) <= near and not guest.beyond_gpu_nodes:
             return "they are on node {0}, but its GPUs are on node {1}.".format(cpuset.show(nodes), cpuset.show(near))
@@ -232,9 +255,17 @@ class _Planner:
     # -- guests that need a seat -------------------------------------------------------------------------------------------------------
 
     def _seat(self, guest: Guest) -> None:
-        """Take the first site that holds the guest; refuse it with the reason of the best site if none does."""
-        if self._fails(gpus_obstacle(self.room, guest) or emulator_obstacle(self.room, guest), guest):
-            return
+        found = self._find(guest)
+        if isinstance(found, Seat):
+            self._occupy(guest, found, None)
+        else:
+            self._refuse(guest, found)
+
+    def _find(self, guest: Guest) -> Union[Seat, Obstacle]:
+        """A seat at the first site that holds the guest; what is in its way at the best site if none does."""
+        obstacle = page_obstacle(guest) or gpus_obstacle(self.room, guest) or emulator_obstacle(self.room, guest)
+        if obstacle:
+            return obstacle
         required = {self.room.node_of[cpu] for cpu in guest.emulator_cpus}
         for pinning in self._pinnings(guest):
             threads = threads_by_node(self.room, guest, pinning)
@@ -242,9 +273,8 @@ class _Planner:
             for site in sites(self.room, guest, required, enough):
                 found = sit(self.room, guest, site, pinning)
                 if isinstance(found, Seat):
-                    self._occupy(guest, found, None)
-                    return
-        self._refuse(guest, why_nowhere(self.room, guest, self._pinnings(guest)[-1]))
+                    return found
+        return why_nowhere(self.room, guest, self._pinnings(guest)[-1])
 
     def _pinnings(self, guest: Guest) -> List[str]:
         if guest.pinning:
@@ -272,12 +302,6 @@ class _Planner:
         return obstacle is not None
 
     def _refuse(self, guest: Guest, obstacle: Obstacle) -> None:
-        asked: Dict[str, Any] = {
-            "vcpus": guest.vcpus,
-            "memory_kib": guest.memory_kib,
-            "gpus": list(guest.gpus) if guest.gpus is not None else guest.gpu_count,
-            "pinning": guest.pinning or "core or thread",
-        }
         room = self.room
         free = {
             "nodes": {
@@ -290,7 +314,39 @@ class _Planner:
             },
             "gpus": room.free_gpus(),
         }
-        self.refusals.append(Refusal(guest.name, obstacle.rule, obstacle.message, asked, free, obstacle.fits))
+        self.refused.append(Refused(guest, obstacle, free, fit(obstacle, guest, self._find), len(self.seats)))
+
+    def _refusal(self, refused: Refused) -> Refusal:
+        guest, obstacle = refused.guest, refused.obstacle
+        asked: Dict[str, Any] = {
+            "vcpus": guest.vcpus,
+            "memory_kib": guest.memory_kib,
+            "gpus": list(guest.gpus) if guest.gpus is not None else guest.gpu_count,
+            "pinning": guest.pinning or "core or thread",
+        }
+        fitting = self._fit(refused)
+        return Refusal(guest.name, obstacle.rule, " ".join([obstacle.reason, fitting.remedy]).strip(), asked, refused.free, fitting.fits)
+
+    def _fit(self, refused: Refused) -> Fit:
+        """What the guest gets if it asks for that in the next plan: what would have fitted at its turn, else what fits beside all the others now."""
+        if refused.fit.guest is None or self._holds(refused, refused.fit):
+            return refused.fit
+        left = fit(refused.obstacle, refused.guest, self._find)
+        return left if left.guest is None or self._holds(refused, left) else nothing(refused.obstacle)
+
+    def _holds(self, refused: Refused, attempt: Fit) -> bool:
+        """Whether the guest found a place if it asked for this. A smaller one that fits beside all the others does; else it takes a plan to know."""
+        if attempt.guest is None:
+            return False
+        if set(attempt.fits) <= _SMALLER and (refused.seated == len(self.seats) or isinstance(self._find(attempt.guest), Seat)):
+            return True
+        if not self.trials:
+            return attempt is not refused.fit
+        self.trials -= 1
+        changed = [attempt.guest if guest.name == refused.guest.name else guest for guest in self.guests]
+        again = _Planner(self.topology, changed, self.policy._replace(move=attempt.fits.get("move", self.policy.move)))
+        again._settle()
+        return attempt.guest.name in again.seats
 
     # -- the answer --------------------------------------------------------------------------------------------------------------------
 
@@ -342,13 +398,13 @@ class _Planner:
         return tuple(cells)
 
     def _helpers(self, guest: Guest, seat: Seat, own: Sequence[int]) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
-        """The CPUs of the emulator and of the I/O threads: free ones of the guest's nodes, else the host's, else the guest's own.
+        """The CPUs of the emulator and of the I/O threads: idle ones of the guest's nodes, else the guest's own.
 
         Never off its nodes: with memory bound strictly to a node, QEMU cannot set such an affinity and the guest does not start.
         """
         nodes = seat.site.nodes
         if nodes not in self.nearby:
-            self.nearby[nodes] = tuple(self.room.free_on(nodes) or self.room.reserved_on(nodes))
+            self.nearby[nodes] = tuple(self.room.idle_on(nodes))
         nearby = self.nearby[nodes] or tuple(sorted(own)) or tuple(sorted(cpu for node in nodes for cpu in self.room.cpus_of[node]))
         named = tuple(sorted(guest.emulator_cpus))
         emulator = named or (() if guest.emulator == "none" else nearby)
@@ -363,6 +419,10 @@ def _guest_topology(seat: Seat) -> GuestTopology:
     counts = list(seat.vcpus.values())
     per_socket = reduce(gcd, counts)
     return GuestTopology(sum(counts) // per_socket, per_socket // seat.width, seat.width)
+
+
+def _is_unbound(guest: Guest) -> bool:
+    return guest.pinning == "none" and guest.numa == "none" and not guest.gpu_count
 
 
 def _hardest_first(guest: Guest) -> Tuple[int, int, int, int, int, str]:

@@ -38,6 +38,7 @@ class Room:
             self.unclaimed[gpu_node] = self.unclaimed.get(gpu_node, 0) + 1
         self.holder: Dict[int, str] = {}
         self.reserved: Set[int] = set()
+        self.kept_cpus = kept_cpus
         self.core_of: Dict[int, Core] = {}
         self._distances = {node.id: node.distances for node in topology.nodes}
         self._position = {node.id: at for at, node in enumerate(topology.nodes)}
@@ -115,10 +116,12 @@ class Room:
             found.extend(cpu for groups in self._whole[node].values() for cores in groups.values() for core in cores for cpu in core)
         return sorted(found)
 
-    def reserved_on(self, nodes: Iterable[int]) -> List[int]:
-        """The CPUs of these nodes that the host keeps and no vCPU uses, ascending."""
-        wanted = set(nodes)
-        return sorted(cpu for cpu in self.reserved if self.node_of.get(cpu) in wanted and cpu not in self.holder)
+    def idle_on(self, nodes: Collection[int]) -> List[int]:
+        """CPUs of these nodes that no vCPU uses, ascending: free ones, else the host's own, else those asked for emulators."""
+        return self.free_on(nodes) or self._unused(self.reserved, nodes) or self._unused(self.kept_cpus, nodes)
+
+    def _unused(self, cpus: Iterable[int], nodes: Collection[int]) -> List[int]:
+        return sorted(cpu for cpu in cpus if self.node_of.get(cpu) in nodes and cpu not in self.holder)
 
     def choose_cores(self, node: int, width: int, count: int) -> List[Core]:
         """``count`` whole cores of a node: under one cache if one has them (the fullest such), else under few; lowest first."""

@@ -174,6 +174,62 @@ def test_more_memory_than_the_socket_of_the_gpus_holds():
     assert refused["fits"]["memory_kib"] == 754 * GIB
 
 
+def test_a_refusal_names_all_that_must_change_for_the_guest_to_fit():
+    guest = {"name": "a", "gpus": [0], "vcpus": 60, "memory": "1000G", "pinning": "thread", "hugepages": "1G"}
+    refused = refusal(guest)
+    assert refused["fits"] == {"vcpus": 48, "memory_kib": 754 * GIB, "nodes": [0]}
+    assert "has 48 free threads. With 48 vCPUs and {0} KiB of memory it would fit. With beyond_gpu_nodes".format(754 * GIB) in refused["message"]
+    assert only({"name": "a", "gpus": [0], "vcpus": 48, "memory_kib": 754 * GIB, "pinning": "thread", "hugepages": "1G"})["nodes"] == [0]
+
+
+def test_pages_that_would_be_whole_are_not_advised_where_they_do_not_fit():
+    refused = refusal({"name": "a", "gpus": [0], "vcpus": 4, "memory_kib": 754 * GIB + 1, "hugepages": "1G"})
+    assert refused["rule"] == "pages"
+    assert refused["fits"] == {"memory_kib": 754 * GIB, "pages": 754, "nodes": [0]}
+
+
+def test_in_place_of_a_taken_gpu_as_many_free_ones_fit_as_were_asked_for():
+    plan = planned({"name": "a", "gpus": [3], "vcpus": 4, "memory": "1G"}, {"name": "b", "gpus": [2, 3], "vcpus": 4, "memory": "1G"})
+    assert len(plan["refused"][0]["fits"]["gpus"]) == 1
+    assert plan["refused"][0]["fits"]["gpus"][0] not in (2, 3)
+
+
+def test_what_fits_is_what_a_guest_gets_though_smaller_ones_take_the_rest_meanwhile():
+    guests = [{"name": "big", "gpus": [8], "vcpus": 60, "memory": "10G"}, {"name": "small", "vcpus": 48, "memory": "10G"}]
+    guests += [{"name": "other", "gpus": [0], "vcpus": 48, "memory": "10G"}]
+    refused = planned(*guests)["refused"]
+    assert [(one["guest"], one["fits"]) for one in refused] == [("big", {"vcpus": 48, "nodes": [1]})]
+    assert "big" in [guest["name"] for guest in planned(dict(guests[0], vcpus=48), *guests[1:])["guests"]]
+
+
+def test_pins_that_cannot_stay_are_not_said_to_be_mended_by_a_move_if_there_is_no_room_either():
+    mine = {"name": "a", "vcpupin": {"0": "0-1", "1": "2"}, "gpus": [0]}
+    refused = refusal({"name": "a", "gpus": [0], "vcpus": 60, "memory": "10G", "pinning": "thread"}, pinned=[mine])
+    assert refused["fits"] == {"move": "if_needed", "vcpus": 48, "nodes": [0]}
+    assert refused["message"].endswith("With 48 vCPUs and move: if_needed it would fit.")
+
+
+def test_beyond_the_nodes_of_its_gpus_a_guest_may_sit_where_these_are_full():
+    full = {"name": "full", "vcpupin": {str(at): str(cpu) for at, cpu in enumerate([*range(24), *range(48, 72)])}}
+    guest = {"name": "a", "gpus": [0], "vcpus": 8, "memory": "10G"}
+    assert refusal(guest, pinned=[full])["rule"] == "node_cpus"
+    assert only(dict(guest, beyond_gpu_nodes=True), pinned=[full])["nodes"] == [1]
+    nearly = dict(full, vcpupin={vcpu: cpu for vcpu, cpu in full["vcpupin"].items() if cpu != "71"})
+    assert only(dict(guest, beyond_gpu_nodes=True, max_nodes=1), pinned=[nearly])["nodes"] == [1]
+
+
+def test_where_nothing_else_is_idle_emulators_share_the_cpus_that_another_guest_named():
+    one = {"name": "one", "vcpus": 47, "memory": "10G", "gpus": [0], "emulator": "71", "pinning": "thread"}
+    many = {"name": "many", "vcpus": 2, "memory": "10G", "gpus": [1], "pinning": "none", "numa": "auto"}
+    assert [guest["emulatorpin"] for guest in planned(one, many)["guests"]] == ["71", "71"]
+
+
+def test_a_guest_bound_to_nothing_is_where_it_was_in_the_next_plan():
+    guests = [{"name": "loose", "vcpus": 40, "memory": "10G", "pinning": "none", "numa": "none"}, {"name": "a", "vcpus": 20, "memory": "10G"}]
+    first = planned(*guests)["guests"]
+    assert planned(*guests, pinned=first)["guests"][1]["emulatorpin"] == first[1]["emulatorpin"]
+
+
 @pytest.mark.parametrize("gpus, said", [([16], "asks for GPU 16, but this host has GPU 0-15"), (17, "asks for 17 GPUs, but only 16 of 16 are free")])
 def test_gpus_that_are_not_there(gpus, said):
     refused = refusal({"name": "a", "gpus": gpus, "vcpus": 4, "memory": "1G"})

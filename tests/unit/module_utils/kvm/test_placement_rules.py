@@ -55,7 +55,8 @@ def test_what_a_plan_pinned_stays_when_it_is_planned_again(data):
     again = [guest for guest in guests if guest["name"] in placed]
     second = placement.plan(topology, again, dict(policy, pinned=first["guests"], move="never")).to_dict()
     assert second["refused"] == []
-    assert [guest["vcpupin"] for guest in second["guests"]] == [guest["vcpupin"] for guest in first["guests"]]
+    for key in ("vcpupin", "topology", "pinning"):
+        assert [guest[key] for guest in second["guests"]] == [guest[key] for guest in first["guests"]]
 
 
 @thorough
@@ -124,6 +125,20 @@ def test_what_a_refusal_says_would_fit_does_fit(data):
             return  # nothing fits there, and the message says so
         guest = dict(guest, **fits)
     pytest.fail("still refused: {0}".format(refused[0]["message"]))
+
+
+@thorough
+@given(st.data())
+def test_what_fits_among_other_guests_gets_its_place_when_it_is_asked_for(data):
+    topology = data.draw(topologies())
+    guests = data.draw(guest_lists(len(topology.gpus)))
+    policy = data.draw(policies)
+    for refusal in placement.plan(topology, guests, policy).to_dict()["refused"]:
+        fits = {key: value for key, value in refusal["fits"].items() if key not in ("nodes", "pages")}
+        if not fits or not all(fits.values()):
+            continue  # nothing fits there, and the message says so
+        again = [dict(guest, **fits) if guest["name"] == refusal["guest"] else guest for guest in guests]
+        assert refusal["guest"] not in [other["guest"] for other in placement.plan(topology, again, policy).to_dict()["refused"]]
 
 
 json = st.recursive(
