@@ -63,7 +63,7 @@ def _fit(obstacle: Obstacle, changes: Mapping[str, Any], guest: Guest, seat: Sea
     if "pages" in fits:
         fits["pages"] = guest.memory_kib // guest.page_kib
     as_said = all(key in obstacle.fits and (key in ("gpus", "nodes") or fits[key] == obstacle.fits[key]) for key in fits)
-    return Fit(fits, _sentences(obstacle.remedy if as_said else _in_words(fits), obstacle.hint), guest)
+    return Fit(fits, _sentences(obstacle.remedy if as_said and obstacle.remedy else _in_words(fits), obstacle.hint), guest)
 
 
 def _in_words(fits: Mapping[str, Any]) -> str:

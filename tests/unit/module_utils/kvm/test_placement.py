@@ -210,11 +210,12 @@ def test_pins_that_cannot_stay_are_not_said_to_be_mended_by_a_move_if_there_is_n
 
 
 def test_beyond_the_nodes_of_its_gpus_a_guest_may_sit_where_these_are_full():
-    full = {"name": "full", "vcpupin": {str(at): str(cpu) for at, cpu in enumerate([*range(24), *range(48, 72)])}}
+    pins = {str(at): str(cpu) for at, cpu in enumerate([*range(24), *range(48, 72)])}
+    full = {"name": "full", "vcpupin": pins}
     guest = {"name": "a", "gpus": [0], "vcpus": 8, "memory": "10G"}
     assert refusal(guest, pinned=[full])["rule"] == "node_cpus"
     assert only(dict(guest, beyond_gpu_nodes=True), pinned=[full])["nodes"] == [1]
-    nearly = dict(full, vcpupin={vcpu: cpu for vcpu, cpu in full["vcpupin"].items() if cpu != "71"})
+    nearly = {"name": "full", "vcpupin": {vcpu: cpu for vcpu, cpu in pins.items() if cpu != "71"}}
     assert only(dict(guest, beyond_gpu_nodes=True, max_nodes=1), pinned=[nearly])["nodes"] == [1]
 
 
