@@ -105,9 +105,17 @@ class _Planner:
         rank = {guest.name: _hardest_first(guest) for guest in self.guests}
         by_need = sorted(self.guests, key=lambda guest: (guest.numa == "none", rank[guest.name]))
         waiting = [guest for guest in by_need if not self._fails(page_obstacle(guest), guest) and not self._stays(guest)]
-        # A guest that is bound to nothing comes last, for nothing tells the next plan where it is.
-        for guest in sorted(waiting, key=lambda guest: (_is_unbound(guest), guest.name not in self.present, rank[guest.name])):
+        for guest in sorted(waiting, key=lambda guest: (self._lateness(guest), rank[guest.name])):
             self._seat(guest)
+
+    def _lateness(self, guest: Guest) -> int:
+        """Newcomers come after those that are there; last who is bound to nothing, for nothing tells the next plan where it is.
+
+        Where all is planned anew, it must not matter who is there: else the next plan would move them again.
+        """
+        if guest.pinning == "none" and guest.numa == "none":
+            return 1 if guest.gpu_count else 2
+        return 1 if guest.name not in self.present and self.policy.move != "always" else 0
 
     # -- guests that are there already -------------------------------------------------------------------------------------------------
 
@@ -419,10 +427,6 @@ def _guest_topology(seat: Seat) -> GuestTopology:
     counts = list(seat.vcpus.values())
     per_socket = reduce(gcd, counts)
     return GuestTopology(sum(counts) // per_socket, per_socket // seat.width, seat.width)
-
-
-def _is_unbound(guest: Guest) -> bool:
-    return guest.pinning == "none" and guest.numa == "none" and not guest.gpu_count
 
 
 def _hardest_first(guest: Guest) -> Tuple[int, int, int, int, int, str]:

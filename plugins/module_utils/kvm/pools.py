@@ -80,8 +80,9 @@ def pages_of(domain: Domain, topology: Topology) -> Pages:
         if cell.node is not None:
             bound[cell.node] = bound.get(cell.node, 0) + cell.memory_kib
     if not bound:
-        nodes = sorted({cpu.node for cpu in topology.online if any(cpu.id in cpus for cpus in domain.pins.values())})
-        nodes = nodes or [node.id for node in topology.nodes if node.memory_kib]
+        with_memory = [node.id for node in topology.nodes if node.memory_kib]
+        pinned = {cpu.node for cpu in topology.online if any(cpu.id in cpus for cpus in domain.pins.values())}
+        nodes = [node for node in with_memory if node in pinned] or with_memory
         bound = {node: -(-domain.memory_kib // len(nodes)) for node in nodes}
     return {domain.page_kib: {node: -(-memory // domain.page_kib) for node, memory in bound.items()}}
 

@@ -5,7 +5,7 @@
 Pure: it joins the host model, the planner and the domains, and changes nothing. What cannot be done comes back as sentences in ``refused``,
 all of them at once, so that a playbook stops before its first change.
 """
-from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..host import cpuset
 from ..host.errors import FleetError
@@ -210,8 +210,8 @@ def _plan(topology: Topology, guests: Sequence[Guest], others: Sequence[Domain],
     width = max((len(core) for core in topology.cores()), default=1)
     pinned = [domain.to_pinned(topology) for domain in others]
     for guest in guests:
-        if guest.domain and guest.domain.pins:
-            pinned.append(_pinned_now(guest, guest.domain, topology))
+        if guest.domain and (guest.domain.pins or guest.domain.cells):
+            pinned += _pinned_now(guest, guest.domain, topology)
     free_choice: Dict[str, Optional[str]] = {
         guest.name: "core" if guest.vcpus % width == 0 else "thread" for guest in guests if guest.switches.pinning == "auto"
     }
@@ -224,12 +224,12 @@ def _plan(topology: Topology, guests: Sequence[Guest], others: Sequence[Domain],
     return plan
 
 
-def _pinned_now(guest: Guest, domain: Domain, topology: Topology) -> Dict[str, Any]:
+def _pinned_now(guest: Guest, domain: Domain, topology: Topology) -> List[Dict[str, Any]]:
     pinned = domain.to_pinned(topology)
     if guest.switches.pinning != LEAVE:
-        return pinned
+        return [pinned]
     # Not the planner's to move, so to it these are the pins of somebody else; the guest itself is planned for its memory only.
-    return {"name": "{0} (whose pins are left as they are)".format(guest.name), "vcpupin": pinned["vcpupin"]}
+    return [{"name": "{0} (whose pins are left as they are)".format(guest.name), "vcpupin": pinned["vcpupin"]}, dict(pinned, vcpupin={})]
 
 
 def _asked(guest: Guest, free_choice: Mapping[str, Optional[str]]) -> Dict[str, Any]:
@@ -244,11 +244,19 @@ def _asked(guest: Guest, free_choice: Mapping[str, Optional[str]]) -> Dict[str, 
         "pinning": pinning,
         "emulator": "none" if switches.emulator == LEAVE else switches.emulator,
         "iothreads": guest.wanted_iothreads() or 0,
-        "hugepages": "none" if switches.hugepages == LEAVE else switches.hugepages,
+        "hugepages": _pages_asked(guest),
         "numa": "none" if switches.numa == LEAVE else switches.numa,
         "max_nodes": guest.max_nodes,
         "beyond_gpu_nodes": guest.beyond_gpu_nodes,
     }
+
+
+def _pages_asked(guest: Guest) -> Union[str, int]:
+    """The pages of the plan. What the guest has and keeps counts where its memory is divided, for each cell must be whole pages."""
+    switches = guest.switches
+    if switches.hugepages != LEAVE:
+        return switches.hugepages
+    return guest.domain.page_kib if guest.domain and guest.domain.page_kib and switches.numa == "auto" else "none"
 
 
 def _sentence(refusal: placement.Refusal) -> str:
@@ -287,6 +295,8 @@ def _pages_of(guest: Guest, place: Placement, topology: Topology) -> Pages:
     """The pages of the plan; where pages or cells are left alone, those that the guest's own XML amounts to."""
     planned: Pages = {place.guest.page_kib: dict(place.pages)} if place.pages else {}
     if guest.domain is None or LEAVE not in (guest.switches.hugepages, guest.switches.numa):
+        return planned
+    if planned and guest.switches.numa != LEAVE:
         return planned
     size = guest.domain.page_kib if guest.switches.hugepages == LEAVE else place.guest.page_kib
     own = guest.domain._replace(page_kib=size, memory_kib=guest.memory_kib)

@@ -39,6 +39,15 @@ def rival(name, *devices, **configured):
     return domain(**configured)._replace(name=name, pci=frozenset(devices))
 
 
+def test_no_pages_are_asked_of_a_node_that_has_no_memory():
+    described = host().to_dict()
+    described["nodes"][1]["memory_kib"] = 0
+    split = domain(memory_kib=4 * GIB, vcpupin={"0": "0", "1": "24"})
+    assert pools.pages_of(split, Topology.from_dict(described)) == {2048: {0: 2048}}
+    described["nodes"][0]["memory_kib"] = 0
+    assert pools.pages_of(split, Topology.from_dict(described)) == {2048: {}}
+
+
 def test_pages_are_enough_for_each_set_of_guests_that_take_turns():
     rivals = [rival("big", "a", "b", hugepages="1G"), rival("left", "a"), rival("right", "b")]
     planned = {SMALL: {0: 40000, 1: 1}}

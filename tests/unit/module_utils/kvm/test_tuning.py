@@ -84,6 +84,24 @@ def test_a_second_run_wants_the_same_and_moves_nobody(data):
     assert not after["unsettled"] and tune(tuned, **dict(wanted, pinning="none"))["unsettled"] == bool(found)
 
 
+def test_planning_anew_moves_nobody_a_second_time_though_only_one_had_pins_at_first():
+    pinned = vm(2, 0, vcpupin={str(vcpu): str(30 + vcpu) for vcpu in range(10)})
+    domains = [pinned, vm(4, 4, vcpupin={}), vm(2, 2, vcpupin={})]
+    first = tune(domains, move="always")
+    again = tune([configured_as(domain, settings_of(first, domain["name"])) for domain in domains], move="always")
+    assert again["domains"] == first["domains"] and not again["unsettled"]
+
+
+@pytest.mark.parametrize("switched", [{"pinning": "none"}, {"pinning": "leave", "move": "always"}, {"pinning": "none", "numa": "leave"}])
+def test_memory_and_emulator_stay_where_they_are_though_there_are_no_pins_to_tell(switched):
+    domains = [vm(2, 0, prefix="a", hostdevs=[], vcpupin={}), vm(8, 0, prefix="b", vcpupin={str(vcpu): "0-3" for vcpu in range(46)})]
+    domains[0]["pci"] = []
+    first = tune(domains, **switched)
+    assert not first["refused"]
+    again = tune([configured_as(domain, settings_of(first, domain["name"])) for domain in domains], **switched)
+    assert again["domains"] == first["domains"] and not again["unsettled"]
+
+
 def test_the_order_in_which_libvirt_lists_domains_does_not_matter():
     found = [vm(8, 0), vm(4, 8), vm(2, 12), vm(1, 14)]
     assert tune(found) == tune(found[::-1])
@@ -311,6 +329,21 @@ def test_pages_of_guests_that_are_not_tuned_are_counted_too():
     stranger = vm(2, 2, hugepages="2M", cells=[{"id": 0, "vcpus": "0-9", "memory_kib": 64 * GIB, "node": 1}])
     decision = tune([vm(2, 0), stranger], select=["vm-2g0-1"], hugepages="2M")
     assert decision["pages"]["after"]["2048"] == {0: vm(2, 0)["memory_kib"] // 2048, 1: 32 * 1024}
+
+
+def test_memory_is_divided_in_whole_pages_of_the_size_that_the_guest_has_already():
+    decision = tune([vm(16, 0, hugepages="1G", memory_kib=1447 * GIB)])
+    assert not decision["refused"]
+    assert [cell["memory_kib"] % GIB for cell in settings_of(decision, "vm-16g0-15")["cells"]] == [0, 0]
+    assert "hugepages" not in settings_of(decision, "vm-16g0-15")
+    assert "1446.6 pages of 1G" in refusal(tune([vm(16, 0, hugepages="1G", memory_kib=1516912640)]))
+
+
+def test_pages_of_a_divided_guest_are_where_its_cells_will_be():
+    decision = tune([vm(16, 0, hugepages="2M", memory_kib=1446 * GIB), vm(2, 0, prefix="o")], select=["vm-16g0-15"])
+    assert decision["pages"]["after"] is None
+    mixed = tune([vm(8, 0, hugepages="2M", memory_kib=300 * GIB), vm(2, 8)], guests=[{"name": "vm-2g8-9", "hugepages": "2M"}], select="all")
+    assert mixed["pages"]["after"]["2048"][0] == 300 * 512
 
 
 def test_pages_suffice_for_guests_that_take_turns():
