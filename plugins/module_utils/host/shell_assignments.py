@@ -29,6 +29,9 @@ class Piece(NamedTuple):
 
 Word = Tuple[Piece, ...]
 
+#: What a function's body begins with, at the end of the line that names it.
+_BODY: Word = (Piece(LITERAL, "{"),)
+
 
 class Source(NamedTuple):
     """A file that the shell reads."""
@@ -73,7 +76,7 @@ def evaluate(sources: Iterable[Source], names: FrozenSet[str]) -> Settings:
         for line, words in _Reader(source.text).statements():
             place = "{0}:{1}".format(source.path, line)
             first = words[0][0].text if words[0] else ""
-            depth += (first in _OPENING) - (first in _CLOSING)
+            depth += (first in _OPENING or words[-1] == _BODY) - (first in _CLOSING)
             assignments = _assignments(words)
             if assignments is None:
                 text = " ".join(piece.text for word in words for piece in word)

@@ -74,6 +74,12 @@ def test_what_only_a_shell_can_know_is_said_to_be_unclear(text, place):
     assert unclear(text) == [place]
 
 
+def test_what_a_function_would_set_is_not_taken_for_set_and_what_follows_it_is():
+    text = "add() {\n  A=inside\n}\n"
+    assert value("A=before\n" + text) == "before" and unclear(text) == ["/f:2"]
+    assert value(text + "A=after\n") == "after"
+
+
 def test_other_variables_may_be_as_unclear_as_they_like():
     text = 'GRUB_DISTRIBUTOR=`( . /etc/os-release; echo ${NAME:-Ubuntu} ) 2>/dev/null || echo Ubuntu`\nA="x"\n'
     assert value(text) == "x" and not unclear(text)
