@@ -113,8 +113,8 @@ class _Planner:
 
         Where all is planned anew, it must not matter who is there: else the next plan would move them again.
         """
-        if guest.pinning == "none" and guest.numa == "none":
-            return 1 if guest.gpu_count else 2
+        if guest.pinning == "none" and guest.numa == "none" and not guest.gpu_count:
+            return 2
         return 1 if guest.name not in self.present and self.policy.move != "always" else 0
 
     # -- guests that are there already -------------------------------------------------------------------------------------------------

@@ -225,6 +225,13 @@ def test_where_nothing_else_is_idle_emulators_share_the_cpus_that_another_guest_
     assert [guest["emulatorpin"] for guest in planned(one, many)["guests"]] == ["71", "71"]
 
 
+def test_a_newcomer_does_not_take_the_gpus_of_a_guest_without_pins_or_cells():
+    there = {"name": "z", "gpus": [0], "vcpus": 2, "memory": "10G", "pinning": "none", "numa": "none"}
+    newcomer = {"name": "a", "gpus": [0, 1], "vcpus": 20, "memory": "10G"}
+    plan = planned(there, newcomer, pinned=planned(there)["guests"])
+    assert [guest["name"] for guest in plan["guests"]] == ["z"]
+
+
 def test_a_guest_bound_to_nothing_is_where_it_was_in_the_next_plan():
     guests = [{"name": "loose", "vcpus": 40, "memory": "10G", "pinning": "none", "numa": "none"}, {"name": "a", "vcpus": 20, "memory": "10G"}]
     first = planned(*guests)["guests"]
