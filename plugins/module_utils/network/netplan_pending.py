@@ -24,12 +24,13 @@ PYTHON = "/usr/bin/python3"
 #: Seconds after its time at which a roll-back that did not begin is taken for dead.
 OVERDUE = 60
 
+#: Before udev names adapters as the files of the change say: the files from before know them by other names.
 _UNIT = """# Written by dgxops.fleet.netplan_config and removed when the change is confirmed.
 [Unit]
 Description=Give back the network configuration from before a change that nobody confirmed
 DefaultDependencies=no
 After=systemd-remount-fs.service
-Before=sysinit.target network-pre.target systemd-networkd.service NetworkManager.service networking.service
+Before=sysinit.target systemd-udev-trigger.service network-pre.target systemd-networkd.service NetworkManager.service networking.service
 ConditionPathExists={record}
 
 [Service]

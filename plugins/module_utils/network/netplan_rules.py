@@ -92,6 +92,10 @@ def _hardware(network: Network) -> Iterator[str]:
 
 def _references(network: Network) -> Iterator[str]:
     known = network.definitions
+    vlans: Dict[Tuple[str, Optional[int]], List[str]] = {}
+    for other in known.values():
+        if other.kind == "vlans":
+            vlans.setdefault((other.link, number(other.settings.get("id"))), []).append(other.name)
     for one in network.own():
         for member in one.members:
             if member not in known:
@@ -104,9 +108,9 @@ def _references(network: Network) -> Iterator[str]:
                 yield "VLAN {0} does not say on which interface it lies (link).".format(one.name)
             elif one.link not in known:
                 yield "VLAN {0} lies on {1}, which is neither a network adapter of this host nor defined in any file.".format(one.name, one.link)
-            for other in known.values():
-                if other.name != one.name and other.kind == "vlans" and (other.link, number(other.settings.get("id"))) == (one.link, identity):
-                    yield "{0} and {1} are the same VLAN, {2} on {3}.".format(*sorted([one.name, other.name]) + [identity, one.link])
+            for name in vlans[one.link, identity]:
+                if name != one.name:
+                    yield "{0} and {1} are the same VLAN, {2} on {3}.".format(*sorted([one.name, name]) + [identity, one.link])
         if one.kind == "bonds" and not one.members:
             yield "{0} has no interfaces. A bond needs at least one.".format(one.name)
         cycle = _cycle(network, one.name)
