@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set
 from ..host.errors import FleetError
 from ..host.files import Diff
 from .netplan import HEADER, KINDS, Definition, Definitions, Document, base, in_force, listed, merged, number, spoken_to_values, written
-from .netplan_links import Links, meant, owners
+from .netplan_links import Links, as_named, meant, owners
 from .netplan_rules import Network, problems
 
 PLACE = "/etc/netplan/"
@@ -170,6 +170,7 @@ def foreign_ports(names: Sequence[str], before: Definitions, links: Links) -> Di
 def unfit_ports(after: Definitions, links: Links) -> List[str]:
     """Links that get another MTU than they have, with what of running guests is attached to them and would not have it: guests keep theirs while they run."""
     told = []
+    links = as_named(after, links)
     for name, definitions in sorted(owners(after, links).items()):
         wanted = next((one.mtu for one in definitions if one.mtu is not None), None)
         if wanted is None or name not in links or links[name].mtu == wanted:
@@ -342,10 +343,10 @@ def _refuse(wish: Wish, others: Sequence[Document], own: Mapping[str, Any], foun
 
 def _staying(together: Definitions, found: Found) -> Links:
     """The host's links without those that only the old files speak of, and that have their addresses from there."""
-    before = merged(in_force(found.documents))
-    left, kept = owners(before, found.links), owners(together, found.links)
+    before, links = merged(in_force(found.documents)), as_named(together, found.links)
+    left, kept = owners(before, links), owners(together, links)
     leaving = {name for name in left if name not in kept} | {name for name, one in before.items() if one.virtual and name not in together}
-    return {name: link for name, link in found.links.items() if name not in leaving}
+    return {name: link for name, link in links.items() if name not in leaving}
 
 
 def _older(together: Definitions, ours: Set[str], found: Found) -> List[str]:

@@ -13,7 +13,7 @@ from . import ifupdown_host
 from .netplan import Definition, Definitions, in_force, merged, number, truth
 from .netplan_change import plan
 from .netplan_host import KEPT, LINKS, Host, documents, read_files, remembered_links
-from .netplan_links import Links, meant, owners, read_links
+from .netplan_links import Links, as_named, meant, owners, read_links
 from .netplan_pending import alone, boot_id, definitions_before, program, roll_back_now, waiting
 from .netplan_rollback import Programs, discard, forget, load, save, snapshot, tell
 
@@ -64,7 +64,7 @@ def start(host: Host, identity: str, timeout: int) -> Answer:
             id=identity, state="applying", boot=boot_id(), deadline=time.monotonic() + timeout, timeout=timeout,
             remove_first=forward.remove, release_first=_links_of(forward.release, before, found),
             remove_back=backward.remove, release_back=_links_of(backward.release, after, found),
-            abandon=_abandoned(host, known, owners(after, found), found), links={name: link for name, link in links.items() if name != "lo"}, routes=routes,
+            abandon=_abandoned(host, known, after, found), links={name: link for name, link in links.items() if name != "lo"}, routes=routes,
             timer="dgxops-netplan-timer-{0}.timer".format(identity), apply_unit="dgxops-netplan-apply-{0}.service".format(identity),
         )
         if record.get("system") == "ifupdown":
@@ -88,9 +88,10 @@ def start(host: Host, identity: str, timeout: int) -> Answer:
     return Answer("started", created=_virtual(backward.remove, after), removed=_virtual(forward.remove, before))
 
 
-def _abandoned(host: Host, known: Mapping[str, Any], wanted: Mapping[str, Any], links: Links) -> Dict[str, Any]:
+def _abandoned(host: Host, known: Mapping[str, Any], after: Definitions, links: Links) -> Dict[str, Any]:
     """Adapters of which no file speaks any more, and how they were when none did yet."""
-    names = [name for name in known if name not in wanted and name in links and not links[name].kind]
+    wanted, named = owners(after, links), as_named(after, links)
+    names = [name for name in known if name not in wanted and name in links and name in named and not links[name].kind]
     states: Dict[str, Any] = {}
     for folder in (host.path(KEPT), host.path(ifupdown_host.KEPT)):
         for entry in sorted(os.listdir(folder)) if names and os.path.isdir(folder) else []:

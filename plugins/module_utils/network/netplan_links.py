@@ -95,9 +95,29 @@ def meant(definition: Definition, links: Links) -> List[str]:
         if definition.virtual or definition.name in links:
             return [definition.name]
         return [link.name for link in links.values() if definition.name in link.other_names]
+    found = matching(definition, links)
     renamed = definition.settings.get("set-name")
-    found = [link.name for link in links.values() if not link.kind and _matches(definition.match, link, renamed)]
     return [str(renamed)] if renamed and found else sorted(found)
+
+
+def matching(definition: Definition, links: Links) -> List[str]:
+    """The names that the hardware has now of which a definition speaks by its properties (``match``)."""
+    if definition.match is None or definition.virtual:
+        return []
+    return [link.name for link in links.values() if not link.kind and _matches(definition.match, link, definition.settings.get("set-name"))]
+
+
+def as_named(definitions: Definitions, links: Links) -> Links:
+    """The links by the names that ``set-name`` gives them; a link whose new name another one has and keeps is under its old one still."""
+    new: Dict[str, str] = {}
+    for one in definitions.values():
+        found = matching(one, links) if one.settings.get("set-name") else []
+        if len(found) == 1:
+            new[found[0]] = str(one.settings["set-name"])
+    while set(new.values()).difference(new).intersection(links):  # a name that somebody keeps; who does not get it keeps one, too
+        new = {name: wanted for name, wanted in new.items() if wanted in new or wanted not in links}
+    return {new.get(name, name): link._replace(
+        name=new.get(name, name), master=new.get(link.master, link.master), lower=new.get(link.lower, link.lower)) for name, link in links.items()}
 
 
 def _matches(match: Mapping[str, Any], link: Link, renamed: Optional[Any]) -> bool:

@@ -8,7 +8,7 @@ import ipaddress
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from .netplan import NAME, Definition, Definitions, Route, number, spelled_mac, truth
-from .netplan_links import Links, meant, owners
+from .netplan_links import Links, matching, meant, owners
 
 Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
@@ -85,6 +85,11 @@ def _hardware(network: Network) -> Iterator[str]:
         if one.kind == "ethernets" and not meant(one, network.links):
             sought = "matches {0}".format(dict(one.match)) if one.match is not None else "is called {0}".format(one.name)
             yield "No network adapter of this host {0}. It has {1}.".format(sought, ", ".join(there) or "none")
+        wanted, found = one.settings.get("set-name"), matching(one, network.links)
+        if wanted and len(found) > 1:
+            yield "{0} is to be called {1}, but {2} match it. Only one can have that name; match by macaddress.".format(one.name, wanted, " and ".join(found))
+        elif wanted and found and found != [wanted] and wanted in network.links:
+            yield "{0} ({1}) is to be called {2}, but this host has another interface of that name.".format(one.name, found[0], wanted)
         link = network.links.get(one.name)
         if one.virtual and link is not None and not link.kind:
             yield "{0} is to be one of the {1}, but this host has a network adapter of that name.".format(one.name, one.kind)

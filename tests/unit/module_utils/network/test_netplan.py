@@ -13,7 +13,7 @@ from ansible_collections.dgxops.fleet.plugins.module_utils.host.errors import Fl
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan import Document, in_force, merged, spoken_to_values, written
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_change import Text, checked
 from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_host import documents, parse_yaml
-from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_links import meant, parse_links
+from ansible_collections.dgxops.fleet.plugins.module_utils.network.netplan_links import Link, as_named, meant, parse_links
 
 from .lab_netplan import LINKS
 
@@ -137,6 +137,20 @@ def test_an_iproute2_without_json_is_told():
 def test_a_match_means_adapters_of_this_host(settings, names):
     one = merged([Document("/etc/netplan/a.yaml", {"ethernets": {"ports": settings}})])["ports"]
     assert meant(one, LINKS) == names
+
+
+def test_links_are_known_by_the_names_that_they_get():
+    def ethernets(**entries):
+        return merged([Document("/etc/netplan/a.yaml", {"ethernets": {
+            name: {"match": {"macaddress": LINKS[link].mac}, "set-name": wanted} for name, (link, wanted) in entries.items()}})])
+
+    links = dict(LINKS, vlan7=Link("vlan7", kind="vlan", lower="mgmt0"))
+    named = as_named(ethernets(a=("mgmt0", "lan0")), links)
+    assert sorted(named) == ["enp1", "enp2", "lan0", "lo", "vlan7"]
+    assert named["lan0"] == LINKS["mgmt0"]._replace(name="lan0") and named["vlan7"].lower == "lan0"
+    swapped = as_named(ethernets(a=("mgmt0", "enp2"), b=("enp2", "mgmt0")), links)
+    assert swapped["enp2"].mac == LINKS["mgmt0"].mac and swapped["mgmt0"].mac == LINKS["enp2"].mac
+    assert as_named(ethernets(a=("mgmt0", "enp1"), b=("enp2", "mgmt0")), links) == links  # enp1 keeps its name, so nobody gets another
 
 
 @pytest.mark.parametrize("told, mac", [

@@ -80,7 +80,7 @@ def test_the_file_is_for_root_only_and_the_way_back_is_laid_out(host):
     assert stat.S_IMODE(os.stat(host.place.directory).st_mode) == 0o700
     with open(host.place.unit) as handle:
         unit = handle.read()
-    assert "Before=sysinit.target network-pre.target" in unit and os.path.exists(host.place.wanted)
+    assert "Before=sysinit.target systemd-udev-trigger.service network-pre.target" in unit and os.path.exists(host.place.wanted)
     assert "boot" in unit and os.path.exists(os.path.join(host.place.directory, "rollback.py"))
     assert not set(before).difference(tree(host))
 

@@ -36,6 +36,9 @@ REFUSALS = [
     ({"ethernets": {"x": {"match": {"macaddress": "52:54"}}}}, r"match.macaddress of x is '52:54'"),
     ({"ethernets": {"enp9": {"dhcp4": True}}}, r"No network adapter of this host is called enp9. It has enp1, enp2, mgmt0."),
     ({"ethernets": {"ports": {"match": {"name": "eno*"}, "dhcp4": True}}}, r"No network adapter of this host matches"),
+    ({"ethernets": {"lan": {"match": {"macaddress": "52:54:00:d6:01:00"}, "set-name": "enp2"}}},
+     r"lan \(enp1\) is to be called enp2, but this host has another interface of that name"),
+    ({"ethernets": {"lan": {"match": {"name": "enp*"}, "set-name": "lan0"}}}, r"lan is to be called lan0, but enp1 and enp2 match it. Only one can"),
     ({"bridges": {"a-very-long-bridge": {}}}, r"1 to 15 characters"),
     ({"bridges": {"enp2": {"interfaces": []}}}, r"has a network adapter of that name"),
     # who is in what
@@ -253,3 +256,9 @@ class TestOtherFiles:
         files = {"50-cloud-init.yaml": "network: {ethernets: {enp1: {dhcp4: true}}}"}
         change = decided(tmp_path, eth(addresses=["10.8.0.1/24"]), files, replaces=["50-cloud-init.yaml"])
         assert "config: disabled" in change.warnings[0]
+
+
+def test_an_adapter_that_a_file_has_named_can_be_named_otherwise_and_keep_its_address(tmp_path):
+    named = "network:\n  ethernets:\n    mgmt0:\n      match: {macaddress: '52:54:00:d6:00:00'}\n      set-name: mgmt0\n      addresses: [10.0.2.15/24]\n"
+    lan = {"match": {"macaddress": "52:54:00:d6:00:00"}, "set-name": "lan0", "addresses": ["10.0.2.15/24"]}
+    assert decided(tmp_path, {"ethernets": {"mgmt0": lan}}, files={"01-mgmt.yaml": named}, replaces=["01-mgmt.yaml"])
