@@ -29,12 +29,7 @@ def read_state(host: Host, files: Sequence[str], units: Sequence[str]) -> State:
 
 def read_units(host: Host, names: Sequence[str]) -> Dict[str, Unit]:
     """How units stand; those that do not exist are left out."""
-    found = units.read_units(host.commands, names)
-    for name, unit in found.items():
-        if unit.enablement in ("loaded", "generated"):  # a script in /etc/init.d, of which systemd itself does not know
-            said = host.commands.run(("systemctl", "is-enabled", name)).out.strip()
-            found[name] = unit._replace(enablement=said or "disabled")
-    return found
+    return units.with_scripts(host.commands, units.read_units(host.commands, names))
 
 
 def change_files(change: Change, host: Host, modes: Mapping[str, int]) -> None:

@@ -46,6 +46,15 @@ def read_units(commands: Commands, names: Iterable[str]) -> Dict[str, Unit]:
     return units
 
 
+def with_scripts(commands: Commands, found: Mapping[str, Unit]) -> Dict[str, Unit]:
+    """The same, with what the links in /etc/rc?.d say of scripts in /etc/init.d: systemd calls these ``generated``, started at boot or not."""
+    answer = dict(found)
+    for name, unit in found.items():
+        if unit.enablement in ("loaded", "generated"):
+            answer[name] = unit._replace(enablement=commands.run(("systemctl", "is-enabled", name)).out.strip() or "disabled")
+    return answer
+
+
 def bring(commands: Commands, name: str, found: Optional[Unit], wanted: Unit, restart: bool = False) -> None:
     """Enable, disable, mask, start, stop or restart a unit; ``found`` is how it stands, None to ask for it.
 

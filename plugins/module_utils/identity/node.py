@@ -17,7 +17,7 @@ from ..host import apt
 from ..host.errors import FleetError
 from ..host.files import keep_once, read_text, remove, write_atomic
 from ..host.host import Host
-from ..host.units import Unit, bring, read_units, why_not
+from ..host.units import Unit, bring, read_units, why_not, with_scripts
 from . import nsswitch
 from .state import KEPT, OTHERS, RECORD, Change, Content, File, Found, Profile, State, Wish, decide_return, parse_record
 
@@ -61,13 +61,16 @@ def _read_state(wish: Optional[Wish], record: Mapping[str, Any], host: Host, enr
     paths = {file.path for file in wish.files} if wish else set()
     profiles = {profile.name: profile for profile in wish.profiles} if wish else {}
     names = set(profiles) | set(record.get("pam", {}))
-    units = set(wish.services if wish else ()).union(*OTHERS.values()) | set(record.get("units", {})) | set(record.get("services", ()))
+    own = set(wish.services if wish else ()) | set(record.get("services", ())) | set(record.get("units", {}))
+    units = read_units(host.commands, sorted(own.union(*OTHERS.values())))
+    # Not for all: the script of a package that is gone stays in /etc/init.d with its links, and must not be taken for a rival.
+    units.update(with_scripts(host.commands, {name: unit for name, unit in units.items() if name in own or unit.active}))
     return State(
         apt.installed(host.commands, packages) if packages else (),
         {path: _content(host.path(path)) for path in paths | set(record.get("files", {}))},
         nsswitch.need_text(read_text(host.path(nsswitch.PATH))),
         {name: _is_in_force(profiles[name], host) if name in profiles else _is_noted(name, host) for name in names},
-        read_units(host.commands, sorted(units)),
+        units,
         enrolment.read(host),
     )
 

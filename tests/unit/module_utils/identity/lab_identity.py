@@ -24,7 +24,9 @@ netgroup:       nis
 PASSWD = "root:x:0:0::/root:/bin/sh\noperator:x:1000:1000::/home/operator:/bin/sh\n"
 
 DEPENDENCIES = {"sssd-ldap": ["sssd-common"], "sssd-ad": ["sssd-common"], "libnss-sss": [], "libpam-sss": ["libpam-pwquality"], "libsss-sudo": []}
-UNITS = {"sssd-common": "sssd.service", "ypbind-mt": "ypbind.service", "nscd": "nscd.service"}
+UNITS = {"sssd-common": "sssd.service", "ypbind-mt": "ypbind.service", "nscd": "nscd.service", "nis": "nis.service"}
+#: Those that are scripts in /etc/init.d, of which systemd says "generated".
+SCRIPTS = ("nis.service",)
 PROFILES = {"libpam-sss": ("sss", "auth [success=end] pam_sss.so use_first_pass\n")}
 
 
@@ -179,6 +181,8 @@ class Node(Commands):
         if verb == "cat":
             return Result(0, "", "")
         unit = self.units[names[0]]
+        if verb == "is-enabled":  # of a script
+            return Result(0, "{0}\n".format(unit[0]), "nis.service is not a native service, redirecting to systemd-sysv-install.\n")
         if verb in ("enable", "disable"):
             unit[0] = verb + "d"
         else:
@@ -188,7 +192,8 @@ class Node(Commands):
     def _block(self, name):
         unit = self.units.get(name)
         return "Id={0}\nLoadState={1}\nActiveState={2}\nUnitFileState={3}\n".format(
-            name, "loaded" if unit else "not-found", "active" if unit and unit[1] else "inactive", unit[0] if unit else "")
+            name, "loaded" if unit else "not-found", "active" if unit and unit[1] else "inactive",
+            "generated" if unit and name in SCRIPTS else unit[0] if unit else "")
 
     def _getent(self, words, _simulate):
         known = words[1] in self.users and self.units.get("sssd.service", ["", False])[1]

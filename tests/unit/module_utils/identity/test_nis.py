@@ -30,7 +30,8 @@ class NisNode(Node):
         return Result(0, self.bound + "\n", "") if self.bound else Result(1, "", "can't yp_bind: Reason: Domain not bound\n")
 
     def _getent(self, words, _simulate):
-        return Result(0 if words[1] in self.users and self.units["ypbind.service"][1] else 2, "", "")
+        bound = any(self.units.get(name, ["", False])[1] for name in ("ypbind.service", "nis.service"))
+        return Result(0 if words[1] in self.users and bound else 2, "", "")
 
 
 def wish(release=DEBIAN, **options):
@@ -65,6 +66,16 @@ def test_users_come_and_the_node_is_given_back_as_it_was(node):
     assert not have(node)
     assert give_back(node)
     assert node.everything() == before and not give_back(node)
+
+
+def test_where_nis_is_a_script_a_second_run_changes_nothing_either(node):
+    old = 'ID=ubuntu\nVERSION_ID="18.04"\n'
+    before = node.everything()
+    have(node, release=old)
+    assert node.units["nis.service"] == ["enabled", True] and not have(node, release=old)
+    node.units["nis.service"][0] = "disabled"
+    assert have(node, release=old) and node.units["nis.service"] == ["enabled", True]
+    assert give_back(node) and node.everything() == before
 
 
 def test_the_line_for_netgroups_that_debian_has_anyway_comes_back(node):
