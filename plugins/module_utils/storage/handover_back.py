@@ -14,7 +14,7 @@ from . import at_boot
 from .contents import MD, Contents
 from .handover import NVME, Found, Record, Step, Stopped, refused
 from .handover_change import SETTLE, Change, clearing
-from .md import can_lose
+from .md import Array, can_lose
 from .partitioning import partition_device
 
 _UUID_OPTION = {"ext4": ("-U",), "ext3": ("-U",), "ext2": ("-U",), "xfs": ("-m",)}
@@ -86,8 +86,10 @@ def decide_back(wipe: Sequence[str], found: Found, foreseen: bool) -> Change:
         running = next((array for array in found.arrays if array.uuid == one.uuid and array.state not in ("inactive", "clear")), None)
         if running is None:
             made, why = _array_back(one, found, wipe, foreseen)
-            steps += made
-            reasons += why
+        else:
+            made, why = _completed(one, running, found, wipe)
+        steps += made
+        reasons += why
         mounting += _mounting(one, _fstab_back(record, found) or "", running is not None and bool(running.mounts))
     if reasons:
         raise refused(reasons)
@@ -152,12 +154,26 @@ def _rebuilt(one: Stopped, members: Sequence[Member], path: str, steps: Sequence
     done = list(steps)
     done.append(Step("assemble {0} of the members that are left".format(one.device), (
         "mdadm", "--assemble", path, "--uuid=" + one.uuid, "--run") + tuple("/dev/" + member.device for member in kept)))
+    return done + _filled(one, lost, path), reasons
+
+
+def _filled(one: Stopped, lost: Sequence[Member], path: str) -> List[Step]:
+    steps: List[Step] = []
     for member in lost:
-        done += clearing(member.device, member.contents)
-    if lost:
-        devices = tuple("/dev/" + member.device for member in lost)
-        done.append(Step("rebuild {0} onto {1}".format(one.device, ", ".join(member.id for member in lost)), ("mdadm", "--manage", path, "--add") + devices))
-    return done, reasons
+        steps += clearing(member.device, member.contents)
+    devices = tuple("/dev/" + member.device for member in lost)
+    rebuild = Step("rebuild {0} onto {1}".format(one.device, ", ".join(member.id for member in lost)), ("mdadm", "--manage", path, "--add") + devices)
+    return steps + [rebuild] if lost else []
+
+
+def _completed(one: Stopped, running: Array, found: Found, wipe: Sequence[str]) -> Tuple[List[Step], List[Dict[str, str]]]:
+    """An array that a run which was cut short has assembled of the members that were left, and not filled the others yet."""
+    there = {member.device for member in running.members}
+    members = [_member(member, part, one, found) for member, part in zip(one.members, one.parts)]
+    lost = [member for member in members if member.drive is not None and member.device not in there and not member.intact]
+    if not lost or any(one.parts) or not can_lose(one.level, one.raid_disks):
+        return [], []
+    return _filled(one, lost, "/dev/" + running.device), _reasons(one, lost, found, wipe, "the array {0} has to be rebuilt onto it".format(one.device))
 
 
 def _file_system(one: Stopped, path: str) -> List[Step]:

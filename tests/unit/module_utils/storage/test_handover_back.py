@@ -49,6 +49,12 @@ def test_a_mirror_of_which_a_guest_wrote_over_one_drive_is_rebuilt_from_the_othe
     assert told[:2] == ["mdadm --assemble /dev/md1 --uuid=%s --run /dev/nvme2n1 /dev/nvme3n1" % UUID, "wipefs --quiet --all /dev/nvme1n1"]
     assert told[3] == "mdadm --manage /dev/md1 --add /dev/nvme1n1" and not [line for line in told if "--create" in line or "mkfs" in line]
     assert [line for line in lines(decide_back(MEMBERS, found, False)) if "--create" in line], "given up by name, drive by drive"
+    # A run that ended before the drive was added is completed by the next.
+    whole = array(level="raid1")
+    cut_short = found._replace(arrays=(whole._replace(members=tuple(member for member in whole.members if member.device != "nvme1n1")),))
+    assert lines(decide_back(["S1"], cut_short, False))[:3:2] == ["wipefs --quiet --all /dev/nvme1n1", "mdadm --manage /dev/md1 --add /dev/nvme1n1"]
+    with pytest.raises(FleetError, match="so the array md1 has to be rebuilt onto it"):
+        decide_back([], cut_short, False)
 
 
 def test_an_array_of_partitions_that_are_gone_is_left_to_a_person():
