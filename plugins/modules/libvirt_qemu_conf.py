@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright: Contributors to dgxops.fleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Single settings of /etc/libvirt/qemu.conf, and the file as it was."""
+"""How many files guests may open, and /etc/libvirt/qemu.conf as it was."""
 
 DOCUMENTATION = r"""
 module: libvirt_qemu_conf
@@ -10,7 +10,7 @@ version_added: 0.1.0
 description:
   - Sets C(max_files) in C(/etc/libvirt/qemu.conf) and restarts libvirt's daemon if it runs. Guests go on meanwhile, and keep what they were started with.
   - Section 11.8.2 of the Best Practices has C(max_files) at 2048, since guests with many network queues may not start otherwise. That is true where guests have
-    the kernel's 1024. By the units of libvirt's daemon they have 8192 or more since years, which 2048 would cut. So O(max_files) is the least that guests
+    the kernel's 1024. By the units of libvirt's daemon they have had 8192 or more for years, which 2048 would cut. So O(max_files) is the least that guests
     shall have, and where they have it, the file is left as it is.
   - A queue takes six files (measured with QEMU 7.2), so that 1024 are used up by some 160 queues of a guest.
   - If the daemon does not start with the new file, it gets the old one back, and the task fails.
